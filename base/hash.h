@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The 128-bit key hash (XXH3) that server and clients share. */
+#pragma once
+
+#define XXH_INLINE_ALL
+#include <stddef.h>
+#include <stdint.h>
+#include <xxhash.h>
+
+struct key_hash {
+    uint64_t lo, hi;
+};
+
+static inline struct key_hash hash_key(const void *key, size_t len, uint64_t seed)
+{
+    XXH128_hash_t h = XXH3_128bits_withSeed(key, len, seed);
+    return (struct key_hash){.lo = h.low64, .hi = h.high64};
+}
+
+/* The partition of a key; hi is used for nothing else, so that tags and buckets stay independent. */
+static inline unsigned hash_partition(struct key_hash hash, unsigned nr_partitions)
+{
+    return (unsigned)(hash.hi % nr_partitions);
+}

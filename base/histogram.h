@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Log-linear latency histogram: 16 linear steps per power of two, so a value is known to 6.25 %.
+ * One writer; readers in any thread or process see counts that only grow. Holds no pointers, so it
+ * may live in shared memory. */
+#pragma once
+
+#include <stdint.h>
+
+#define HISTOGRAM_SUB 16u
+#define HISTOGRAM_BUCKETS (HISTOGRAM_SUB * 41u) /* up to 2^44 ns, 4.9 hours */
+
+struct histogram {
+    uint64_t count, sum, max;
+    uint64_t buckets[HISTOGRAM_BUCKETS];
+};
+
+static inline unsigned histogram_bucket(uint64_t value)
+{
+    unsigned log2, bucket;
+
+    if (value < HISTOGRAM_SUB)
+        return (unsigned)value;
+    log2 = 63u - (unsigned)__builtin_clzll(value);
+    bucket = (log2 - 3u) * HISTOGRAM_SUB + (unsigned)((value >> (log2 - 4u)) & (HISTOGRAM_SUB - 1u));
+    return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1u;
+}
+
+static inline void histogram_add(struct histogram *h, uint64_t value)
+{
+    uint64_t *bucket = &h->buckets[histogram_bucket(value)];
+
+    __atomic_store_n(bucket, *bucket + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&h->count, h->count + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&h->sum, h->sum + value, __ATOMIC_RELAXED);
+    if (value > h->max)
+        __atomic_store_n(&h->max, value, __ATOMIC_RELAXED);
+}
+
+/* Adds what src holds now to dst, which nobody else may use meanwhile. */
+void histogram_merge(struct histogram *dst, const struct histogram *src);
+
+/* The upper edge of the bucket in which the quantile (0..1) lies, never above max; 0 if empty. */
+uint64_t histogram_quantile(const struct histogram *h, double quantile);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A request: one datagram on its way through the dataplane. It lives in its receive buffer's
+ * private area (transport.h) and has one owner at a time: the core that received it, or the core
+ * it was handed to. Stages: transport rx -> parse -> dispatch -> op -> reply -> transport tx. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "kvrail/proto.h"
+#include "kvrail/status.h"
+
+/* Where a datagram came from, and so where its replies go. Ports in host byte order. */
+struct peer {
+    uint8_t ip[16];       /* IPv6, or IPv4 mapped */
+    uint8_t local_ip[16]; /* that it was sent to: source of the reply */
+    uint16_t port, local_port;
+    uint8_t mac[6], local_mac[6];
+    bool ipv6;
+};
+
+enum op_state {
+    OP_PENDING = 0, /* to be executed by its partition's owner */
+    OP_WAITING,     /* parked: for memory (BUSY from reserve) or for the CRC of a COMMIT */
+    OP_DONE,        /* answered */
+};
+
+struct request_op {
+    const struct kvr_op *record; /* in the datagram; parse checked every length in it */
+    const uint8_t *key;          /* key_len bytes, or NULL */
+    struct key_hash hash;
+    uint16_t key_len;
+    uint8_t opcode;
+    uint8_t state;               /* enum op_state */
+    uint16_t partition;          /* whose owner executes it; own partition where it does not matter */
+    uint16_t mutation;           /* n-th mutating op of the datagram */
+};
+
+struct request {
+    struct request *next; /* lists: parked */
+    void *frame;          /* the transport's buffer */
+    const uint8_t *msg;   /* UDP payload, 8-byte aligned not guaranteed */
+    uint32_t len;         /* bytes */
+    uint8_t nr_ops, nr_open; /* ops; of them not OP_DONE */
+    bool proven;          /* the cookie was valid */
+    bool duplicate;       /* its seq was executed before: repeat the recorded statuses */
+    uint64_t arrived_ns, deadline_ns;
+    struct kvr_hdr hdr;   /* copy */
+    struct peer peer;
+    struct request_op ops[KVR_OPS_MAX];
+};

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+#include "base/random.h"
+
+static uint32_t reference(const uint8_t *bytes, size_t len)
+{
+    uint32_t crc = ~0u;
+
+    for (size_t i = 0; i < len; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+    }
+    return ~crc;
+}
+
+Test(crc32c, known_answers_of_rfc_3720)
+{
+    uint8_t bytes[32];
+
+    cr_assert_eq(crc32c(0, "123456789", 9), 0xe3069283u);
+    memset(bytes, 0, sizeof(bytes));
+    cr_assert_eq(crc32c(0, bytes, sizeof(bytes)), 0x8a9136aau);
+    memset(bytes, 0xff, sizeof(bytes));
+    cr_assert_eq(crc32c(0, bytes, sizeof(bytes)), 0x62a8ab43u);
+}
+
+Test(crc32c, equals_the_bitwise_reference_at_any_length_and_alignment)
+{
+    uint8_t bytes[1100];
+    struct rng rng;
+
+    rng_seed(&rng, 7);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)rng_next(&rng);
+    for (size_t len = 0; len < 1000; len += 13)
+        for (size_t at = 0; at < 9; at++)
+            cr_assert_eq(crc32c(0, bytes + at, len), reference(bytes + at, len));
+}
+
+Test(crc32c, continues_where_it_stopped)
+{
+    const char text[] = "a value in several fragments";
+    uint32_t whole = crc32c(0, text, sizeof(text));
+
+    for (size_t cut = 0; cut <= sizeof(text); cut++)
+        cr_assert_eq(crc32c(crc32c(0, text, cut), text + cut, sizeof(text) - cut), whole);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+
+#include "base/hash.h"
+
+Test(hash, depends_on_every_byte_the_length_and_the_seed)
+{
+    char key[64] = {0};
+    struct key_hash base = hash_key(key, 32, 1);
+
+    for (int i = 0; i < 32; i++) {
+        key[i] = 1;
+        cr_assert_neq(hash_key(key, 32, 1).lo, base.lo);
+        key[i] = 0;
+    }
+    cr_assert_neq(hash_key(key, 33, 1).lo, base.lo);
+    cr_assert_neq(hash_key(key, 32, 2).lo, base.lo);
+    cr_assert_eq(hash_key(key, 32, 1).hi, base.hi);
+}
+
+Test(hash, spreads_keys_evenly_over_partitions)
+{
+    unsigned counts[7] = {0};
+
+    for (uint64_t i = 0; i < 70000; i++)
+        counts[hash_partition(hash_key(&i, sizeof(i), 42), 7)]++;
+    for (int p = 0; p < 7; p++)
+        cr_assert(counts[p] > 9500 && counts[p] < 10500, "partition %d holds %u", p, counts[p]);
+}
