@@ -12,16 +12,17 @@
 #include "shm/partition.h"
 
 #define BURST 32u
+#define PARKED_MAX 1024u /* requests of one core that wait; beyond it BUSY */
 
 struct session_table;
 struct upload_table;
 struct handoff;
+struct cookie_cache;
 
-/* Cookie keys, shared by all cores: made at start, turned over by the main thread. */
+/* Secret of the cookies, shared by all cores, never changed after it was made. */
 struct cookie_keys;
 
-/* Settings that may change while running; the main thread publishes a new copy and frees the old
- * one after a grace period. */
+/* Settings that may change while running; live_publish hands a new copy to every core. */
 struct live_settings {
     enum idle_policy idle;
     uint32_t train_max, cookie_ms, upload_idle_ms, lease_max_ms, deadline_default_ms;
@@ -33,6 +34,7 @@ struct core {
     unsigned index, nr_cores;
     uint64_t now_ns;  /* read once per loop turn */
     uint32_t now_ms;  /* arena_ms(now_ns) */
+    uint64_t epoch;   /* of cookies: now_ns in units of cookie_ms */
     struct arena *arena;
     struct core_stats *stats;
     struct transport *transport;
@@ -40,11 +42,18 @@ struct core {
     unsigned nr_partitions;                           /* of the arena */
     struct session_table *sessions;
     struct upload_table *uploads;
-    struct handoff *handoff;                          /* shared by all cores; its rings are SPSC */
-    struct cookie_keys *cookies;
-    struct live_settings *live;                       /* read with rcu: load once per turn */
+    struct handoff *handoff;         /* shared by all cores; its rings are SPSC */
+    const struct cookie_keys *cookies;
+    struct cookie_cache *cookie_cache;
+    struct live_settings *live;      /* main thread publishes; core_tick loads it */
+    const struct live_settings *now; /* live as of this turn */
     struct request *parked, **parked_tail;
+    unsigned nr_parked;
     uint64_t boot_id;
+    uint64_t burst_ns; /* arrival of the burst in work */
+    uint32_t crc_budget; /* bytes of uploads that this turn may still check */
+    uint32_t errors_second, errors_noted; /* at most ERRORS_PER_S go to the ring of errors */
+    uint16_t answered[KVR_OPCODES]; /* ops of the burst in work, for the latency histograms */
     uint16_t base_port;
     uint32_t max_datagram;
     bool stop; /* atomic: set by the main thread */
@@ -54,6 +63,48 @@ static inline unsigned partition_owner(const struct core *core, unsigned partiti
 {
     return partition % core->nr_cores;
 }
+
+/* ---- Made by the main thread, before the cores' threads run (core.c, handoff.c, cookie.c) ---- */
+
+struct core_options {
+    unsigned index, nr_cores;        /* index < nr_cores <= partitions of the arena */
+    struct arena *arena;             /* writable; outlives the core */
+    struct transport *transport;     /* the core's own */
+    struct handoff *handoff;         /* may be NULL with one core */
+    const struct cookie_keys *cookies;
+    struct reclaimer *reclaimer;
+    struct live_settings live;       /* copied */
+    uint32_t sessions_max, uploads_max;
+    uint16_t base_port;              /* UDP port of partition 0 */
+    uint64_t boot_id;
+    bool verify;                     /* check every stored value first */
+};
+
+/* Opens the core's partitions and makes its tables. recovery: summed over its partitions.
+ * 0, -EINVAL (unknown policy, options out of range), -ENOMEM. */
+[[nodiscard]] int core_create(const struct core_options *options, struct core **out,
+                              struct partition_recovery *recovery);
+/* After the thread ended: releases what is parked or waits in the core's rings, aborts its uploads,
+ * closes its partitions. The transport must still be there. */
+void core_destroy(struct core *core);
+
+/* Gives every core its copy of new settings and frees the old ones after a grace period: blocks
+ * until every core passed a turn. The calling thread is no RCU reader. 0 or -ENOMEM. */
+[[nodiscard]] int live_publish(struct core **cores, unsigned nr_cores,
+                               const struct live_settings *live);
+
+/* Rings from every core to every other. -ENOMEM. */
+[[nodiscard]] int handoff_create(unsigned nr_cores, struct handoff **out);
+void handoff_destroy(struct handoff *handoff);
+
+/* -ENOMEM, -EIO (no randomness). */
+[[nodiscard]] int cookie_keys_create(struct cookie_keys **out);
+void cookie_keys_destroy(struct cookie_keys *keys);
+
+/* ---- A turn of the poll loop ---- */
+
+/* Begins a turn: the time, the live settings, the budgets. core.c */
+void core_tick(struct core *core, uint64_t now_ns);
 
 /* One burst of received requests, through all stages; every request is released, parked or handed
  * on. n <= BURST. engine.c */

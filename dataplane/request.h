@@ -43,8 +43,11 @@ struct request {
     const uint8_t *msg;   /* UDP payload, 8-byte aligned not guaranteed */
     uint32_t len;         /* bytes */
     uint8_t nr_ops, nr_open; /* ops; of them not OP_DONE */
+    uint8_t nr_mutations;
+    uint8_t verdict;      /* enum session_verdict on its seq, given by the owner of hdr.partition */
     bool proven;          /* the cookie was valid */
-    bool duplicate;       /* its seq was executed before: repeat the recorded statuses */
+    bool uploads;         /* has a WRITE, COMMIT or ABORT */
+    struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */
     uint64_t arrived_ns, deadline_ns;
     struct kvr_hdr hdr;   /* copy */
     struct peer peer;

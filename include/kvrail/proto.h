@@ -82,7 +82,10 @@ struct kvr_hdr {
     uint16_t partition;   /* request: owner of the ops, as the client sees it. reply: who answers */
 };
 
-/* In front of every record. */
+/* In front of every record. A reply record with a status other than OK is this head alone, but for
+ * COMMIT's INCOMPLETE (kvr_put_rep and ranges); so are the replies of WRITE, ABORT, DEL, TOUCH and
+ * HINT. A reply datagram with a status other than OK has no records; it speaks for all ops of the
+ * request that are not answered otherwise. */
 struct kvr_op {
     uint8_t op;       /* enum kvr_opcode */
     uint8_t idx;      /* position of the op in its request, 0-based; replies repeat it */
@@ -126,7 +129,8 @@ struct kvr_ping { /* request and reply */
 /* A GET names a view of the value, then a window of that view:
  * view = for i in 0..count-1: value[off + i*stride, off + i*stride + len), one after the other;
  * window = view[skip, skip + want). len 0 (with count 1) = up to the end of the value;
- * want 0 = up to the end of the view. Beyond train_max the window is cut: ask on from there.
+ * want 0, or more than there is, = up to the end of the view. Beyond train_max the window is cut:
+ * ask on from there. A view is at most KVR_VALUE_MAX bytes.
  * The reply is one or more records, each with part of the window, possibly in several datagrams. */
 struct kvr_get_req {
     struct kvr_op op;
@@ -215,7 +219,8 @@ struct kvr_commit_req { /* COMMIT and ABORT (crc 0) */
 };
 
 /* MATCH: one datagram carries part of a chain, all of one partition; the client puts the answers
- * together. key_size 0: every key is a uint16_t length and that many bytes, without padding. */
+ * together. The reply is one record: ask for so many keys that it fits reply_max, else TOO_LARGE.
+ * key_size 0: every key is a uint16_t length and that many bytes, without padding. */
 struct kvr_match_req {
     struct kvr_op op;
     uint16_t nr_keys;
