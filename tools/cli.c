@@ -3,7 +3,6 @@
 #include "tools/cli.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -294,6 +293,18 @@ bool cli_duration(const struct cli *cli, const char *option, const char *text, u
                     units_duration(max_ns));
 }
 
+bool cli_reference(const struct cli *cli, const char *option, const char *text, uint64_t *ref)
+{
+    char *end;
+
+    errno = 0;
+    *ref = strtoull(text, &end, 0);
+    if (errno == 0 && *end == 0 && text[0] >= '0' && text[0] <= '9' && *ref != 0)
+        return true;
+    cli_usage(cli, "--%s %s: not a reference", option, text);
+    return false;
+}
+
 /* ---- interrupt ----------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupted;
@@ -315,6 +326,14 @@ void cli_catch_interrupt(void)
 bool cli_interrupted(void)
 {
     return interrupted != 0;
+}
+
+void cli_sleep_until(uint64_t ns)
+{
+    struct timespec at = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+
+    while (!interrupted && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
+        ;
 }
 
 /* ---- program ------------------------------------------------------------------------------- */

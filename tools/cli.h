@@ -3,6 +3,7 @@
  * completion; the common options; the way to the server; errors and exit codes. One thread. */
 #pragma once
 
+#include <getopt.h> /* optarg, optind */
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -77,6 +78,8 @@ bool cli_bytes(const struct cli *cli, const char *option, const char *text, uint
 /* bare_ns: what a number without unit counts; 0 = a unit is needed. */
 bool cli_duration(const struct cli *cli, const char *option, const char *text, uint64_t bare_ns,
                   uint64_t min_ns, uint64_t max_ns, uint64_t *ns);
+/* A block's reference: decimal, or hexadecimal with 0x. */
+bool cli_reference(const struct cli *cli, const char *option, const char *text, uint64_t *ref);
 
 /* The control socket: --control, KVRAIL_CONTROL, else the built-in path. */
 const char *cli_control(const struct cli *cli);
@@ -93,6 +96,8 @@ void cli_print_json(json_t *value);
 /* From then on ^C sets cli_interrupted instead of killing; a second ^C kills. */
 void cli_catch_interrupt(void);
 bool cli_interrupted(void);
+/* Until then (clock_ns), or ^C. */
+void cli_sleep_until(uint64_t ns);
 
 /* The whole program behind main: looks up the command and runs it. commands may hold NULLs. */
 int cli_main(const struct cli_command *const commands[], unsigned nr_commands, int argc,
