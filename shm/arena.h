@@ -13,18 +13,34 @@
 enum hugepages { HUGEPAGES_OFF, HUGEPAGES_AUTO, HUGEPAGES_REQUIRE };
 
 struct arena_spec {
-    uint64_t data_size;        /* bytes; rounded up so that each region is whole pages */
-    uint32_t nr_partitions;    /* 1 .. KVR_PARTITIONS_MAX */
-    uint32_t nr_cores;         /* 1 .. nr_partitions */
-    uint64_t blocks_max;       /* over all partitions; 0 = data_size / 1 KiB, at least 1,024 each */
+    uint64_t data_size;     /* bytes; rounded up so that each region is whole pages */
+    uint32_t nr_partitions; /* 1 .. KVR_PARTITIONS_MAX */
+    uint32_t nr_cores;      /* 1 .. nr_partitions */
+    uint64_t blocks_max;    /* over all partitions; 0 = data_size / 1 KiB, at least 1,024 each */
     enum hugepages hugepages;
-    uint64_t seed;             /* 0 = random */
+    uint64_t seed; /* 0 = random */
+};
+
+/* Where one partition lies in this process: a private copy of the checked part_header, so that
+ * nothing that is written to the index later can lead a reader outside the mappings. */
+struct part_map {
+    struct part_header *header;
+    struct bucket *buckets; /* nr_buckets, then nr_overflow */
+    struct block_desc *descs;
+    struct block_meta *metas;
+    struct chunk_entry *chunks;
+    uint32_t nr_buckets, nr_overflow, nr_blocks, nr_chunks, chunk_size;
+    uint64_t region_off;
 };
 
 struct arena {
-    struct superblock *sb;     /* start of the index mapping */
-    uint8_t *data;             /* start of the data mapping */
+    struct superblock *sb;    /* start of the index mapping */
+    uint8_t *data;            /* start of the data mapping */
+    struct part_map *maps;    /* nr_partitions */
+    struct core_stats *stats; /* nr_cores */
+    unsigned nr_partitions, nr_cores;
     size_t index_size, data_size;
+    uint64_t region_size;
     int index_fd, data_fd;
     bool index_writable, data_writable, hugepages;
 };
@@ -46,12 +62,12 @@ void arena_close(struct arena *arena);
 
 static inline struct part_header *arena_part(const struct arena *arena, unsigned partition)
 {
-    return (struct part_header *)((uint8_t *)arena->sb + arena->sb->parts_off) + partition;
+    return arena->maps[partition].header;
 }
 
 static inline struct core_stats *arena_stats(const struct arena *arena, unsigned core)
 {
-    return (struct core_stats *)((uint8_t *)arena->sb + arena->sb->stats_off) + core;
+    return arena->stats + core;
 }
 
 /* Milliseconds since the arena's epoch, modulo 2^32, as block expiry counts them. */

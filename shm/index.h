@@ -14,9 +14,9 @@
 /* A consistent copy of a sealed block's descriptor. */
 struct block_view {
     uint64_t ref;
-    uint32_t block;      /* index within the partition */
+    uint32_t block; /* index within the partition */
     uint32_t value_len, value_crc;
-    uint32_t ttl_ms;     /* left; 0 = no expiry */
+    uint32_t ttl_ms; /* left; 0 = no expiry */
     uint16_t tenant, layout;
     const uint8_t *value; /* in the mapped data segment */
 };

@@ -10,6 +10,7 @@
  *     struct bucket[nr_buckets], then overflow buckets     owner core
  *     struct block_desc[nr_blocks]                         owner core
  *     struct block_meta[nr_blocks]                         owner core
+ *     struct chunk_entry[nr_chunks]                        owner core
  * data segment
  *   nr_partitions equal regions; values (and keys longer than 32 bytes) in multiples of DATA_UNIT
  */
@@ -21,24 +22,24 @@
 
 #define ARENA_MAGIC 0x616c6961726b76ull /* "vkraila" */
 #define ARENA_VERSION 1
-#define DATA_UNIT 64u          /* bytes; places are counted in units: 256 GiB at most */
+#define DATA_UNIT 64u /* bytes; places are counted in units: 256 GiB at most */
 #define BUCKET_SLOTS 9u
-#define KEY_INLINE 32u         /* longer keys lie in the data segment */
+#define KEY_INLINE 32u /* longer keys lie in the data segment */
 #define BLOCK_NONE UINT32_MAX
 
 struct superblock {
     uint64_t magic;
     uint32_t version;
-    uint32_t layout_hash;   /* of the struct sizes and offsets; see arena.c */
+    uint32_t layout_hash; /* of the struct sizes and offsets; see arena.c */
     uint64_t index_size, data_size;
     uint32_t nr_partitions; /* partition p is owned by poll core p % nr_cores */
     uint32_t nr_cores;      /* room for statistics; cores in use may be fewer */
     uint32_t blocks_per_partition, buckets_per_partition;
-    uint64_t region_size;   /* bytes of the data segment per partition */
-    uint64_t seed;          /* of the key hash */
-    uint64_t arena_id;      /* random, new with every created arena */
+    uint64_t region_size; /* bytes of the data segment per partition */
+    uint64_t seed;        /* of the key hash */
+    uint64_t arena_id;    /* random, new with every created arena */
     uint64_t created_wall_ms;
-    uint64_t epoch_ns;      /* clock_ns() that block expiry counts from */
+    uint64_t epoch_ns; /* clock_ns() that block expiry counts from */
     uint64_t stats_off, parts_off;
     uint64_t boot_id;       /* dataplane: random, new with every start */
     uint64_t started_ns;    /* dataplane: clock_ns() of its start */
@@ -67,17 +68,18 @@ enum block_state {
 
 /* One cache line: all that a hit needs. */
 struct block_desc {
-    uint32_t generation; /* of this use of the descriptor, from 1; a reference is (index, generation) */
-    uint8_t state;       /* enum block_state */
-    uint8_t flags;       /* DESC_* */
+    uint32_t
+        generation; /* of this use of the descriptor, from 1; a reference is (index, generation) */
+    uint8_t state;  /* enum block_state */
+    uint8_t flags;  /* DESC_* */
     uint16_t key_len;
     uint32_t value_len;
-    uint32_t value_crc;  /* CRC32C */
-    uint32_t place;      /* of the value, in DATA_UNITs from the start of the data segment */
-    uint32_t expiry_ms;  /* since sb.epoch_ns, modulo 2^32; compare as signed difference */
+    uint32_t value_crc; /* CRC32C */
+    uint32_t place;     /* of the value, in DATA_UNITs from the start of the data segment */
+    uint32_t expiry_ms; /* since sb.epoch_ns, modulo 2^32; compare as signed difference */
     uint16_t tenant;
     uint16_t layout;
-    uint32_t key_place;  /* of a key longer than KEY_INLINE, in DATA_UNITs; else 0 */
+    uint32_t key_place; /* of a key longer than KEY_INLINE, in DATA_UNITs; else 0 */
     union {
         uint8_t key[KEY_INLINE];
         uint64_t key_words[KEY_INLINE / 8];
@@ -86,30 +88,44 @@ struct block_desc {
 
 /* What only policies and people ask for. */
 struct block_meta {
-    uint64_t parent;   /* struct kvr_hint */
+    uint64_t parent; /* struct kvr_hint */
     uint32_t cost_us;
-    uint16_t reuse_s;  /* 0 = unknown, capped */
+    uint16_t reuse_s; /* 0 = unknown, capped */
     uint8_t hint_flags;
     uint8_t zero;
 };
 
+/* How the allocator cut up a region: a slab is a run of chunks that holds slots of one size. Kept
+ * here so that a new dataplane can tell which slot a block's place is. */
+struct chunk_entry {
+    uint32_t slot_units; /* 0 = the chunk is free */
+    uint16_t nr_chunks;  /* of its slab */
+    uint16_t index;      /* of this chunk in its slab */
+};
+
 struct part_header {
     uint64_t buckets_off, descs_off, metas_off; /* in the index segment */
-    uint64_t region_off;                        /* in the data segment, bytes */
-    uint32_t nr_buckets;                        /* power of two, without overflow */
+    uint64_t chunks_off;
+    uint64_t region_off; /* in the data segment, bytes */
+    uint32_t nr_buckets; /* power of two, without overflow */
     uint32_t nr_overflow;
     uint32_t nr_blocks;
+    uint32_t nr_chunks;
+    uint32_t chunk_size; /* bytes, power of two */
     uint32_t zero;
-    cache_aligned uint64_t items, value_bytes; /* sealed */
-    uint64_t reserved, unlinked;               /* blocks in these states */
-    uint64_t used_bytes;                       /* of the region, held by classes */
+    cache_aligned uint64_t items; /* sealed */
+    uint64_t value_bytes;         /* sealed */
+    uint64_t reserved, unlinked;  /* blocks in these states */
+    uint64_t used_bytes;          /* of the region, held by slabs */
     uint64_t evictions, evicted_bytes, expired, replaced, no_space, reclaimed;
-    uint64_t grace_waits;                      /* allocations that had to wait for readers */
+    uint64_t grace_waits; /* allocations that had to wait for readers */
 };
 
 _Static_assert(sizeof(struct bucket) == CACHE_LINE, "a bucket is one cache line");
 _Static_assert(sizeof(struct block_desc) == CACHE_LINE, "a descriptor is one cache line");
 _Static_assert(sizeof(struct block_meta) == 16, "block_meta");
+_Static_assert(sizeof(struct chunk_entry) == 8, "chunk_entry");
+_Static_assert(sizeof(struct part_header) == 192, "part_header");
 _Static_assert(sizeof(struct superblock) == 128, "superblock");
 
 /* A reference as it travels: generation in the high half, descriptor (partition * nr_blocks +

@@ -31,8 +31,8 @@ struct partition_recovery {
 
 /* Opens a fresh or a used partition. -EINVAL unknown policy, -ENOMEM. */
 [[nodiscard]] int partition_open(struct arena *arena, unsigned number,
-                                 const struct partition_options *options,
-                                 struct partition **out, struct partition_recovery *recovery);
+                                 const struct partition_options *options, struct partition **out,
+                                 struct partition_recovery *recovery);
 void partition_close(struct partition *partition);
 
 struct block_request {

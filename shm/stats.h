@@ -82,12 +82,13 @@ enum drop_reason {
 #define DROP_ENUM(name, help) DROP_##name,
     DROP_LIST(DROP_ENUM)
 #undef DROP_ENUM
-    NR_DROP_REASONS
+        NR_DROP_REASONS
 };
 
-/* One of the last errors of a core. Readers may catch an entry half written: seq before and after. */
+/* One of the last errors of a core. Readers may catch an entry half written: seq before and after.
+ */
 struct error_entry {
-    uint32_t seq; /* odd while written */
+    uint32_t seq;    /* odd while written */
     uint32_t reason; /* enum drop_reason */
     uint64_t wall_ms;
     uint8_t source[16]; /* IPv6, or IPv4 mapped */
@@ -105,17 +106,17 @@ struct core_stats {
     uint64_t drops[NR_DROP_REASONS];
     uint64_t ops[KVR_OPCODES][KVR_STATUS_WIRE_MAX + 1]; /* by operation and status answered */
     uint64_t errors_total;
-    struct error_entry errors[ERRORS_KEPT];  /* entry errors_total % ERRORS_KEPT is next */
-    struct histogram latency[KVR_OPCODES];   /* ns from the burst's arrival to the reply, per op */
+    struct error_entry errors[ERRORS_KEPT]; /* entry errors_total % ERRORS_KEPT is next */
+    struct histogram latency[KVR_OPCODES];  /* ns from the burst's arrival to the reply, per op */
 } cache_aligned;
 
 struct stats_name {
     const char *name, *help;
 };
-extern const struct stats_name stats_names[];      /* in the order of the fields */
+extern const struct stats_name stats_names[]; /* in the order of the fields */
 extern const unsigned nr_stats_names;
 extern const struct stats_name drop_names[NR_DROP_REASONS];
-const char *opcode_name(unsigned op);              /* "GET"; "?" if unknown */
+const char *opcode_name(unsigned op); /* "GET"; "?" if unknown */
 
 /* Owner core only; wall_ms is read here, so callers bound how often they note an error. */
 void stats_note_error(struct core_stats *stats, enum drop_reason reason, const uint8_t source[16],

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the reading and the writing side of the index share: where a hash belongs and which slots
+ * of a bucket carry a tag. Private to shm/. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "base/hash.h"
+#include "shm/arena.h"
+#include "shm/words.h"
+
+/* Buckets in a chain beyond its head. A chain that would grow longer loses a block instead, so
+ * keys made to collide cost their owner the cache and nobody the lookup time. */
+#define CHAIN_OVERFLOW_MAX 8u
+
+static inline uint16_t hash_tag(struct key_hash hash)
+{
+    uint16_t tag = (uint16_t)(hash.lo >> 48);
+
+    return tag ? tag : 1;
+}
+
+static inline uint32_t hash_bucket(struct key_hash hash, uint32_t nr_buckets)
+{
+    return (uint32_t)hash.lo & (nr_buckets - 1);
+}
+
+/* Bit i: slot i carries the tag. The tags are read as the words they lie in, so that every shared
+ * access is atomic. */
+static inline uint32_t bucket_match(const struct bucket *bucket, uint16_t tag)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)bucket;
+    uint64_t low = shared_load(&words[1]), high = shared_load(&words[2]);
+    uint32_t hits = (uint32_t)(shared_load(&bucket->tags[8]) == tag) << 8;
+
+#ifdef __SSE2__
+    __m128i tags = _mm_set_epi64x((long long)high, (long long)low);
+    __m128i same = _mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag));
+
+    hits |= (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(same, _mm_setzero_si128()));
+#else
+    for (unsigned i = 0; i < 4; i++) {
+        hits |= (uint32_t)((uint16_t)(low >> 16 * i) == tag) << i;
+        hits |= (uint32_t)((uint16_t)(high >> 16 * i) == tag) << (i + 4);
+    }
+#endif
+    return hits;
+}
+
+_Static_assert(offsetof(struct bucket, tags) == 8, "bucket_match reads the tags as words 1 and 2");

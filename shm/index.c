@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lookup as any thread or process may do it: a seqlock read of one chain. Writes nothing, follows
+ * no number it has not checked, and ends after a bounded number of steps whatever the memory says.
+ */
+#include "shm/index.h"
+
+#include <string.h>
+
+#include "shm/bucket.h"
+
+/* An owner that died or was descheduled in the middle of a change leaves an odd version behind;
+ * after so many looks the key counts as not stored. */
+#define INDEX_TRIES 2048u
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void index_prefetch(const struct arena *arena, unsigned partition, struct key_hash hash)
+{
+    const struct part_map *map = &arena->maps[partition];
+
+    prefetch_read(&map->buckets[hash_bucket(hash, map->nr_buckets)]);
+}
+
+void index_prefetch_block(const struct arena *arena, unsigned partition, struct key_hash hash)
+{
+    const struct part_map *map = &arena->maps[partition];
+    const struct bucket *bucket = &map->buckets[hash_bucket(hash, map->nr_buckets)];
+    uint32_t hits = bucket_match(bucket, hash_tag(hash));
+
+    if (hits) {
+        uint32_t block = shared_load(&bucket->blocks[__builtin_ctz(hits)]);
+
+        if (block < map->nr_blocks)
+            prefetch_read(&map->descs[block]);
+    }
+}
+
+/* Whether [place, place + bytes) lies in the mapped data. */
+static inline bool inside(const struct arena *arena, uint32_t place, uint32_t bytes)
+{
+    return (uint64_t)place * DATA_UNIT + bytes <= arena->data_size;
+}
+
+static inline bool key_equal(const struct arena *arena, const struct block_desc *desc,
+                             const void *key, uint32_t key_len)
+{
+    if (desc->key_len != key_len)
+        return false;
+    if (key_len <= KEY_INLINE)
+        return !memcmp(desc->key, key, key_len);
+    return inside(arena, desc->key_place, key_len) &&
+           !memcmp(arena->data + (uint64_t)desc->key_place * DATA_UNIT, key, key_len);
+}
+
+/* Walks the chain once. Finds the block's index and copies its descriptor, or BLOCK_NONE; what it
+ * says counts only if the version is still the same afterwards. */
+static uint32_t chain_search(const struct arena *arena, const struct part_map *map, uint32_t head,
+                             uint16_t tag, const void *key, uint32_t key_len,
+                             struct block_desc *desc)
+{
+    const struct bucket *bucket = &map->buckets[head];
+
+    for (unsigned step = 0; step <= CHAIN_OVERFLOW_MAX; step++) {
+        uint32_t hits = bucket_match(bucket, tag), next;
+
+        for (; hits; hits &= hits - 1) {
+            uint32_t block = shared_load(&bucket->blocks[__builtin_ctz(hits)]);
+
+            if (block >= map->nr_blocks)
+                continue;
+            desc_copy(desc, &map->descs[block]);
+            if (desc->state == BLOCK_SEALED && key_equal(arena, desc, key, key_len))
+                return block;
+        }
+        next = shared_load(&bucket->next);
+        if (next >= map->nr_overflow)
+            break;
+        bucket = &map->buckets[map->nr_buckets + next];
+    }
+    return BLOCK_NONE;
+}
+
+bool index_find(const struct arena *arena, unsigned partition, struct key_hash hash,
+                const void *key, uint32_t key_len, uint32_t now_ms, struct block_view *view)
+{
+    const struct part_map *map = &arena->maps[partition];
+    uint32_t head = hash_bucket(hash, map->nr_buckets);
+    uint16_t tag = hash_tag(hash);
+
+    for (unsigned tries = 0; tries < INDEX_TRIES; tries++, cpu_relax()) {
+        uint32_t version = shared_load(&map->buckets[head].version), block;
+        struct block_desc desc;
+
+        if (version & 1)
+            continue;
+        block = chain_search(arena, map, head, tag, key, key_len, &desc);
+        /* All loads above acquire, so this one comes after them. */
+        if (__atomic_load_n(&map->buckets[head].version, __ATOMIC_RELAXED) != version)
+            continue;
+        if (block == BLOCK_NONE || expiry_passed(desc.flags, desc.expiry_ms, now_ms) ||
+            !inside(arena, desc.place, desc.value_len))
+            return false;
+        *view = (struct block_view){
+            .ref = block_ref(desc.generation, partition * map->nr_blocks + block),
+            .block = block,
+            .value_len = desc.value_len,
+            .value_crc = desc.value_crc,
+            .ttl_ms = desc.flags & DESC_EXPIRES ? desc.expiry_ms - now_ms : 0,
+            .tenant = desc.tenant,
+            .layout = desc.layout,
+            .value = arena->data + (uint64_t)desc.place * DATA_UNIT,
+        };
+        return true;
+    }
+    return false;
+}

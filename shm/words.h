@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Access to shared words that the owner core writes while others read. Loads acquire and stores
+ * release: that orders a seqlock's data against its version without fences (which TSan cannot
+ * follow), and on x86-64 both are plain moves. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shm/layout.h"
+
+#define shared_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define shared_store(p, value) __atomic_store_n((p), (value), __ATOMIC_RELEASE)
+
+#define DESC_WORDS (sizeof(struct block_desc) / sizeof(uint64_t))
+
+/* Reader's copy; consistent only if the bucket's version says so. */
+static inline void desc_copy(struct block_desc *copy, const struct block_desc *shared)
+{
+    const uint64_t *from = (const uint64_t *)(const void *)shared;
+    uint64_t *to = (uint64_t *)(void *)copy;
+
+    for (size_t i = 0; i < DESC_WORDS; i++)
+        to[i] = shared_load(&from[i]);
+}
+
+/* Owner's write of a whole descriptor. */
+static inline void desc_publish(struct block_desc *shared, const struct block_desc *fresh)
+{
+    const uint64_t *from = (const uint64_t *)(const void *)fresh;
+    uint64_t *to = (uint64_t *)(void *)shared;
+
+    for (size_t i = 0; i < DESC_WORDS; i++)
+        shared_store(&to[i], from[i]);
+}
+
+static inline bool expiry_passed(uint8_t flags, uint32_t expiry_ms, uint32_t now_ms)
+{
+    return (flags & DESC_EXPIRES) && (int32_t)(expiry_ms - now_ms) <= 0;
+}
+
+/* DATA_UNITs that bytes take. */
+static inline uint32_t units_of(uint32_t bytes)
+{
+    return (bytes + DATA_UNIT - 1) / DATA_UNIT;
+}
+
+/* What a block takes of its region: the value, then a long key. */
+static inline uint32_t block_units(uint32_t value_len, uint32_t key_len)
+{
+    return units_of(value_len) + (key_len > KEY_INLINE ? units_of(key_len) : 0);
+}
