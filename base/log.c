@@ -2,6 +2,7 @@
 /* Formats a log line into a stack buffer and writes it with one call. */
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 static const char *log_program = "kvrail";
 static enum log_level log_max = LOG_LEVEL_INFO;
 static int log_journal;
+static const char *const log_names[] = {"error", "warning", "info", "debug"};
 
 void log_setup(const char *program, enum log_level level)
 {
@@ -25,9 +27,19 @@ void log_set_level(enum log_level level)
     log_max = level;
 }
 
+int log_level_find(const char *name, enum log_level *level)
+{
+    for (unsigned i = 0; i < sizeof(log_names) / sizeof(log_names[0]); i++) {
+        if (!strcmp(name, log_names[i])) {
+            *level = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
 static int log_prefix(enum log_level level, char *line, size_t size)
 {
-    static const char *const names[] = {"error", "warning", "info", "debug"};
     static const int syslog_levels[] = {3, 4, 6, 7};
     struct timespec ts;
     struct tm tm;
@@ -38,7 +50,7 @@ static int log_prefix(enum log_level level, char *line, size_t size)
     clock_gettime(CLOCK_REALTIME, &ts);
     localtime_r(&ts.tv_sec, &tm);
     strftime(at, sizeof(at), "%H:%M:%S", &tm);
-    return snprintf(line, size, "%s.%03ld %-7s %s: ", at, ts.tv_nsec / 1000000, names[level],
+    return snprintf(line, size, "%s.%03ld %-7s %s: ", at, ts.tv_nsec / 1000000, log_names[level],
                     log_program);
 }
 

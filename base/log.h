@@ -9,6 +9,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 /* program must outlive the process's logging. */
 void log_setup(const char *program, enum log_level level);
 void log_set_level(enum log_level level);
+/* "error", "warning", "info", "debug"; -EINVAL. */
+int log_level_find(const char *name, enum log_level *level);
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)

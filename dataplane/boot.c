@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The boot table: the only place that knows the order in which the parts of the dataplane start.
+ * Each poll core is a thread of its own between the last step and its undoing. */
+#include "dataplane/boot.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <rte_eal.h>
+#include <rte_launch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "dataplane/control.h"
+#include "dataplane/core.h"
+#include "dataplane/eth/eal.h"
+#include "dataplane/eth/eal_log.h"
+#include "dataplane/eth/port.h"
+#include "dataplane/eth/transport.h"
+#include "dataplane/note.h"
+#include "shm/evict.h"
+#include "shm/reclaim.h"
+
+#define LINK_LOOK_MS 1000 /* between looks at the port's link */
+
+struct dataplane {
+    int index_fd, data_fd;
+    struct settings settings;
+    unsigned nr_cores;
+    struct cpu_plan cpus;
+    uint64_t boot_id;
+    struct arena arena;
+    struct port port;
+    struct reclaimer *reclaimer;
+    struct handoff *handoff;
+    struct cookie_keys *cookies;
+    struct transport *transports[KVR_PARTITIONS_MAX];
+    struct core *cores[KVR_PARTITIONS_MAX];
+};
+
+static struct live_settings live_of(const struct settings *settings)
+{
+    struct live_settings live = {
+        .idle = settings->idle,
+        .train_max = (uint32_t)settings->train_max,
+        .cookie_ms = (uint32_t)settings->cookie_ms,
+        .upload_idle_ms = (uint32_t)settings->upload_idle_ms,
+        .lease_max_ms = (uint32_t)settings->lease_max_ms,
+        .deadline_default_ms = (uint32_t)settings->deadline_default_ms,
+        .zero_copy_min = (uint32_t)settings->zero_copy_min,
+    };
+
+    snprintf(live.policy, sizeof(live.policy), "%.15s", settings->policy);
+    return live;
+}
+
+static int start_arena(struct dataplane *d, struct fault *fault)
+{
+    int rc = arena_attach(d->index_fd, d->data_fd, ARENA_WRITE_INDEX | ARENA_WRITE_DATA, &d->arena);
+
+    if (rc)
+        return fault_set(fault, rc, "arena cannot be attached (%s): %s", strerror(-rc),
+                         rc == -EPROTO ? "kvraild and kvrail-dataplane are of different versions"
+                                       : "restart kvraild");
+    if (d->nr_cores < 1 || d->nr_cores > d->arena.sb->nr_cores ||
+        d->nr_cores > d->arena.sb->nr_partitions) {
+        rc = fault_set(fault, -EINVAL,
+                       "workers: %u; this arena was made for 1 to %u: lower workers, or restart "
+                       "kvraild for a new arena",
+                       d->nr_cores, d->arena.sb->nr_cores);
+        arena_close(&d->arena);
+    }
+    return rc;
+}
+
+static void stop_arena(struct dataplane *d)
+{
+    __atomic_store_n(&d->arena.sb->dataplane_pid, 0, __ATOMIC_RELEASE);
+    arena_close(&d->arena);
+}
+
+static int start_eal(struct dataplane *d, struct fault *fault)
+{
+    const char *list = d->settings.cpus;
+    cpu_set_t allowed;
+    char text[1024];
+    int rc;
+
+    if (sched_getaffinity(0, sizeof(allowed), &allowed))
+        return fault_set(fault, -errno, "CPU affinity cannot be read: %s", strerror(errno));
+    cpu_set_text(&allowed, text, sizeof(text));
+    rc = cpu_plan(list, &allowed, d->nr_cores, &d->cpus);
+    if (rc)
+        return fault_set(fault, rc, "cpus: %s is %s %s", list,
+                         rc == -ERANGE ? "not within the CPUs this process may use,"
+                                       : "no list like",
+                         rc == -ERANGE ? text : "1-2,5");
+    if (d->cpus.shared)
+        note("%u workers share fewer CPUs: they take turns", d->nr_cores);
+    rc = eal_log_open();
+    if (rc)
+        return fault_set(fault, rc, "out of memory");
+    return eal_start(&d->settings, &d->cpus, &allowed, fault);
+}
+
+static void stop_eal(struct dataplane *d)
+{
+    (void)d;
+    eal_stop();
+}
+
+static int start_port(struct dataplane *d, struct fault *fault)
+{
+    return port_create(&d->settings, d->nr_cores, d->arena.sb->nr_partitions, &d->arena, &d->port,
+                       fault);
+}
+
+static void stop_port(struct dataplane *d)
+{
+    port_destroy(&d->port);
+}
+
+static int start_reclaimer(struct dataplane *d, struct fault *fault)
+{
+    int rc = reclaimer_create(&d->reclaimer);
+
+    return rc ? fault_set(fault, rc, "reclaimer thread does not start: %s", strerror(-rc)) : 0;
+}
+
+static void stop_reclaimer(struct dataplane *d)
+{
+    reclaimer_destroy(d->reclaimer);
+}
+
+static int start_transports(struct dataplane *d, struct fault *fault)
+{
+    struct core_stats *stats[KVR_PARTITIONS_MAX];
+    int rc;
+
+    for (unsigned i = 0; i < d->nr_cores; i++)
+        stats[i] = arena_stats(&d->arena, i);
+    rc = eth_transports_create(&d->port, &d->settings, stats, d->transports);
+    return rc ? fault_set(fault, rc, "out of memory") : 0;
+}
+
+static void stop_transports(struct dataplane *d)
+{
+    eth_transports_destroy(d->transports, d->nr_cores);
+}
+
+static int start_shared(struct dataplane *d, struct fault *fault)
+{
+    int rc = cookie_keys_create(&d->cookies);
+
+    if (rc)
+        return fault_set(fault, rc, "no secret for the cookies: %s", strerror(-rc));
+    rc = handoff_create(d->nr_cores, &d->handoff);
+    if (!rc)
+        return 0;
+    cookie_keys_destroy(d->cookies);
+    return fault_set(fault, rc, "out of memory");
+}
+
+static void stop_shared(struct dataplane *d)
+{
+    handoff_destroy(d->handoff);
+    cookie_keys_destroy(d->cookies);
+}
+
+static void stop_cores(struct dataplane *d)
+{
+    for (unsigned i = d->nr_cores; i-- > 0;) {
+        if (d->cores[i])
+            core_destroy(d->cores[i]);
+        d->cores[i] = NULL;
+    }
+}
+
+static void tell_recovery(const struct partition_recovery *found)
+{
+    if (found->kept)
+        log_info("arena keeps %lu blocks, %lu bytes", (unsigned long)found->kept,
+                 (unsigned long)found->kept_bytes);
+    if (found->dropped_unsealed || found->dropped_damaged || found->dropped_expired)
+        log_info("arena dropped %lu unfinished, %lu damaged, %lu expired blocks",
+                 (unsigned long)found->dropped_unsealed, (unsigned long)found->dropped_damaged,
+                 (unsigned long)found->dropped_expired);
+}
+
+static int start_cores(struct dataplane *d, struct fault *fault)
+{
+    struct partition_recovery found, sum = {0};
+    struct core_options options = {
+        .nr_cores = d->nr_cores,
+        .arena = &d->arena,
+        .handoff = d->handoff,
+        .cookies = d->cookies,
+        .reclaimer = d->reclaimer,
+        .live = live_of(&d->settings),
+        .sessions_max = (uint32_t)d->settings.sessions_max,
+        .uploads_max = (uint32_t)d->settings.uploads_max,
+        .base_port = (uint16_t)d->settings.port,
+        .boot_id = d->boot_id,
+        .verify = d->settings.verify_on_start,
+    };
+    int rc;
+
+    for (unsigned i = 0; i < d->nr_cores; i++) {
+        options.index = i;
+        options.transport = d->transports[i];
+        rc = core_create(&options, &d->cores[i], &found);
+        if (rc) {
+            d->cores[i] = NULL;
+            stop_cores(d);
+            return fault_set(fault, rc, "core %u cannot be made: %s", i,
+                             rc == -EINVAL ? "policy or another setting is not known"
+                                           : strerror(-rc));
+        }
+        sum.kept += found.kept;
+        sum.kept_bytes += found.kept_bytes;
+        sum.dropped_unsealed += found.dropped_unsealed;
+        sum.dropped_damaged += found.dropped_damaged;
+        sum.dropped_expired += found.dropped_expired;
+    }
+    tell_recovery(&sum);
+    return 0;
+}
+
+static int start_traffic(struct dataplane *d, struct fault *fault)
+{
+    int rc = port_start(&d->port, &d->settings, fault);
+
+    if (rc)
+        port_stop(&d->port);
+    return rc;
+}
+
+static void stop_traffic(struct dataplane *d)
+{
+    port_stop(&d->port);
+}
+
+static int poll_core(void *core)
+{
+    loop_run(core);
+    return 0;
+}
+
+static void stop_threads(struct dataplane *d)
+{
+    for (unsigned i = 0; i < d->nr_cores; i++)
+        __atomic_store_n(&d->cores[i]->stop, true, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < d->nr_cores; i++)
+        rte_eal_wait_lcore(eal_lcore(i));
+    eth_transports_drain(d->transports, d->nr_cores);
+}
+
+static int start_threads(struct dataplane *d, struct fault *fault)
+{
+    struct superblock *sb = d->arena.sb;
+
+    sb->boot_id = d->boot_id;
+    sb->cores_used = d->nr_cores;
+    sb->started_ns = clock_ns();
+    __atomic_store_n(&sb->dataplane_pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < d->nr_cores; i++) {
+        int rc = rte_eal_remote_launch(poll_core, d->cores[i], eal_lcore(i));
+
+        if (rc) {
+            stop_threads(d);
+            return fault_set(fault, rc, "poll core %u does not start: %s", i, strerror(-rc));
+        }
+    }
+    return 0;
+}
+
+static const struct {
+    int (*start)(struct dataplane *dataplane, struct fault *fault);
+    void (*stop)(struct dataplane *dataplane);
+} steps[] = {
+    {start_arena, stop_arena},           /* memory that outlives this process */
+    {start_eal, stop_eal},               /* DPDK, and the threads that become poll cores */
+    {start_port, stop_port},             /* device, packet buffers, queues */
+    {start_reclaimer, stop_reclaimer},   /* grace periods for the partitions */
+    {start_transports, stop_transports}, /* each core's side of the port */
+    {start_shared, stop_shared},         /* cookies and rings between cores */
+    {start_cores, stop_cores},           /* partitions with what survived, sessions, uploads */
+    {start_traffic, stop_traffic},       /* packets arrive */
+    {start_threads, stop_threads},       /* and are served */
+};
+
+static void stop_steps(struct dataplane *dataplane, unsigned nr)
+{
+    while (nr-- > 0)
+        steps[nr].stop(dataplane);
+}
+
+int dataplane_start(const struct arguments *arguments, struct dataplane **out, struct fault *fault)
+{
+    struct dataplane *d = calloc(1, sizeof(*d));
+    int rc;
+
+    if (!d)
+        return fault_set(fault, -ENOMEM, "out of memory");
+    d->index_fd = arguments->index_fd;
+    d->data_fd = arguments->data_fd;
+    d->settings = arguments->settings;
+    d->nr_cores = d->settings.workers <= KVR_PARTITIONS_MAX ? (unsigned)d->settings.workers : 0;
+    if (getrandom(&d->boot_id, sizeof(d->boot_id), 0) != sizeof(d->boot_id))
+        d->boot_id = clock_ns();
+    for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        rc = steps[i].start(d, fault);
+        if (rc) {
+            stop_steps(d, i);
+            free(d);
+            return rc;
+        }
+    }
+    *out = d;
+    return 0;
+}
+
+void dataplane_stop(struct dataplane *d)
+{
+    stop_steps(d, sizeof(steps) / sizeof(steps[0]));
+    free(d);
+}
+
+static void say_ready(const struct dataplane *d)
+{
+    const struct frame_self *self = &d->port.self;
+    char ip4[INET_ADDRSTRLEN] = "-", ip6[INET6_ADDRSTRLEN] = "-", cpus[1024] = "";
+    size_t used = 0;
+
+    if (self->has_ip4)
+        inet_ntop(AF_INET, self->ip4, ip4, sizeof(ip4));
+    if (self->has_ip6)
+        inet_ntop(AF_INET6, self->ip6, ip6, sizeof(ip6));
+    for (unsigned i = 0; i < d->nr_cores && used < sizeof(cpus); i++)
+        used += (size_t)snprintf(cpus + used, sizeof(cpus) - used, "%s%u", i ? "," : "",
+                                 d->cpus.cpus[i]);
+    control_say("ready mac=%02x:%02x:%02x:%02x:%02x:%02x mtu=%u address4=%s address6=%s "
+                "hugepages=%d cores=%s",
+                self->mac[0], self->mac[1], self->mac[2], self->mac[3], self->mac[4], self->mac[5],
+                d->port.mtu, ip4, ip6, rte_eal_has_hugepages() ? 1 : 0, cpus);
+    log_info("serving on %s, %u poll cores, UDP ports %u to %u", d->settings.device, d->nr_cores,
+             self->first_port, self->first_port + self->nr_ports - 1u);
+}
+
+static void change(struct dataplane *d, const struct control_command *command)
+{
+    struct settings changed = d->settings;
+    struct live_settings live;
+    enum log_level level;
+    int rc = settings_set(&changed, command->key, command->value, true);
+
+    if (!rc && !policy_find(changed.policy))
+        rc = -EINVAL;
+    if (!rc)
+        rc = log_level_find(changed.log_level, &level);
+    if (rc) {
+        control_say("error %s: %s", command->key,
+                    rc == -ENOENT  ? "no such setting"
+                    : rc == -EBUSY ? "cannot change while running"
+                                   : "not a valid value");
+        return;
+    }
+    live = live_of(&changed);
+    rc = live_publish(d->cores, d->nr_cores, &live);
+    if (rc) {
+        control_say("error %s: %s", command->key, strerror(-rc));
+        return;
+    }
+    log_set_level(level);
+    d->settings = changed;
+    control_say("ok");
+}
+
+void dataplane_serve(struct dataplane *d)
+{
+    struct control_command command;
+    enum control_event event;
+
+    say_ready(d);
+    while ((event = control_wait(LINK_LOOK_MS, &command)) != CONTROL_STOP) {
+        if (event == CONTROL_SET)
+            change(d, &command);
+        else
+            port_watch(&d->port);
+    }
+    log_info("stopping");
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A stdio stream whose writes go to log_debug, and whose error lines go to a small buffer. DPDK
+ * writes one line at a time, under the stream's lock, from any of its threads. */
+#include "dataplane/eth/eal_log.h"
+
+#include <errno.h>
+#include <rte_log.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static FILE *stream;
+static char errors[256], taken[sizeof(errors)];
+
+static void remember(const char *line, size_t len)
+{
+    size_t used = strlen(errors);
+
+    if (used && used + 2 < sizeof(errors)) {
+        memcpy(errors + used, "; ", 3);
+        used += 2;
+    }
+    if (len > sizeof(errors) - 1 - used)
+        len = sizeof(errors) - 1 - used;
+    memcpy(errors + used, line, len);
+    errors[used + len] = '\0';
+}
+
+static ssize_t write_line(void *cookie, const char *bytes, size_t size)
+{
+    size_t len = size;
+
+    (void)cookie;
+    while (len && (bytes[len - 1] == '\n' || bytes[len - 1] == ' '))
+        len--;
+    if (len) {
+        log_debug("dpdk: %.*s", (int)len, bytes);
+        if (rte_log_cur_msg_loglevel() <= (int)RTE_LOG_ERR)
+            remember(bytes, len);
+    }
+    return (ssize_t)size;
+}
+
+int eal_log_open(void)
+{
+    stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_line});
+    if (!stream)
+        return -ENOMEM;
+    setvbuf(stream, NULL, _IOLBF, 0);
+    return rte_openlog_stream(stream) ? -errno : 0;
+}
+
+const char *eal_log_errors(void)
+{
+    flockfile(stream);
+    fflush_unlocked(stream);
+    memcpy(taken, errors, sizeof(taken));
+    errors[0] = '\0';
+    funlockfile(stream);
+    for (char *c = taken; *c; c++)
+        if (*c < ' ')
+            *c = ' ';
+    return taken;
+}

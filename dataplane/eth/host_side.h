@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernel's side of a TAP device: gets its addresses and comes up. Main thread, at start. */
+#pragma once
+
+#include "dataplane/eth/fault.h"
+
+/* ipv4, ipv6: "ADDRESS/PREFIX" or "". IPv6 that this kernel does not have is noted. -errno. */
+[[nodiscard]] int host_side_setup(const char *interface, const char *ipv4, const char *ipv6,
+                                  struct fault *fault);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Three mempools: received frames with the request in their private area (it is touched together
+ * with the frame, and travels with it to other cores), frames to send, and pins. Half of
+ * packet_buffers each way; as many as fit packet_memory. */
+#include "dataplane/eth/pools.h"
+
+#include <errno.h>
+#include <rte_errno.h>
+#include <rte_ether.h>
+#include <rte_mempool.h>
+#include <string.h>
+
+#include "dataplane/note.h"
+#include "dataplane/request.h"
+
+#define CACHE 256u
+#define OTHER_MEMORY (6u << 20) /* what EAL and drivers take of packet_memory */
+#define ROUND_UP(n, to) (((n) + (to)-1) / (to) * (to))
+
+/* Room for one whole frame; drivers want multiples of 1 KiB. */
+static uint32_t data_room(unsigned mtu)
+{
+    uint32_t frame = mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN + RTE_VLAN_HLEN;
+
+    return RTE_PKTMBUF_HEADROOM + ROUND_UP(frame, 1024u);
+}
+
+static uint64_t object_size(uint32_t private_size, uint32_t room)
+{
+    return rte_mempool_calc_obj_size((uint32_t)sizeof(struct rte_mbuf) + private_size + room, 0,
+                                     NULL);
+}
+
+static struct rte_mempool *pool(const char *name, unsigned nr, size_t private_size, uint32_t room)
+{
+    unsigned cache = nr / 8 < CACHE ? nr / 8 : CACHE;
+
+    return rte_pktmbuf_pool_create(name, nr, cache, (uint16_t)private_size, (uint16_t)room,
+                                   SOCKET_ID_ANY);
+}
+
+int pools_create(const struct settings *settings, struct port *port, struct fault *fault)
+{
+    size_t request_size = ROUND_UP(sizeof(struct request), RTE_CACHE_LINE_SIZE);
+    size_t pin_size = ROUND_UP(sizeof(struct pin), RTE_CACHE_LINE_SIZE);
+    uint32_t room = data_room(port->mtu);
+    uint64_t pair = object_size((uint32_t)request_size, room) + object_size(0, room) +
+                    object_size((uint32_t)pin_size, 0);
+    uint64_t memory = settings->packet_memory << 20;
+    uint64_t fit = memory > OTHER_MEMORY ? (memory - OTHER_MEMORY) / pair : 0;
+    uint64_t pairs = settings->packet_buffers / 2;
+    uint64_t least = port->nr_queues * (settings->rx_ring + 2 * CACHE);
+
+    if (pairs > fit) {
+        note("packet_buffers: %u at MTU %u do not fit packet_memory (%u MiB): %u are used",
+             (unsigned)settings->packet_buffers, port->mtu, (unsigned)settings->packet_memory,
+             (unsigned)(2 * fit));
+        pairs = fit;
+    }
+    if (pairs < least)
+        return fault_set(fault, -ENOMEM,
+                         "no memory for packet buffers: %u of %u MiB fit, %u queues of %u need %u: "
+                         "raise packet_memory and packet_buffers, or lower rx_ring",
+                         (unsigned)(2 * pairs), (unsigned)settings->packet_memory, port->nr_queues,
+                         (unsigned)settings->rx_ring, (unsigned)(2 * least));
+    port->rx_pool = pool("rx", (unsigned)pairs, request_size, room);
+    port->tx_pool = pool("tx", (unsigned)pairs, 0, room);
+    port->pin_pool = pool("pins", (unsigned)pairs, pin_size, 0);
+    if (port->rx_pool && port->tx_pool && port->pin_pool)
+        return 0;
+    return fault_set(fault, -ENOMEM,
+                     "no memory for %u packet buffers (%s): raise packet_memory (%u MiB) or lower "
+                     "packet_buffers",
+                     (unsigned)(2 * pairs), strerror(rte_errno), (unsigned)settings->packet_memory);
+}
+
+void pools_destroy(struct port *port)
+{
+    rte_mempool_free(port->rx_pool);
+    rte_mempool_free(port->tx_pool);
+    rte_mempool_free(port->pin_pool);
+    port->rx_pool = port->tx_pool = port->pin_pool = NULL;
+}
