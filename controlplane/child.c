@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life of the dataplane process: fork with exactly three descriptors, lines of text over a
+ * socketpair, death through a pidfd. Every wait has a time limit. */
+#include "controlplane/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define ANSWER_MS 3000u
+#define SETTINGS_MAX 128u
+
+void child_init(struct child *child, struct loop *loop, void *owner)
+{
+    *child = (struct child){.loop = loop, .owner = owner, .pid = -1, .pidfd = -1, .ctl_fd = -1};
+}
+
+/* ---- In the new process, between fork and exec ---------------------------------------------- */
+
+static void keep_open(int fd)
+{
+    fcntl(fd, F_SETFD, fcntl(fd, F_GETFD) & ~FD_CLOEXEC);
+}
+
+__attribute__((noreturn)) static void become(const struct child_spec *spec, int ctl_fd,
+                                             pid_t parent)
+{
+    char fds[3][16], text[512];
+    char *argv[2 * SETTINGS_MAX + 8];
+    unsigned n = 0;
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setpgid(0, 0); /* a Ctrl-C is for kvraild, which then stops the dataplane in order */
+    /* A dataplane that nobody can adopt would only keep its device from the next kvraild. */
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        _exit(1);
+    keep_open(spec->index_fd);
+    keep_open(spec->data_fd);
+    keep_open(ctl_fd);
+    snprintf(fds[0], sizeof(fds[0]), "%d", spec->index_fd);
+    snprintf(fds[1], sizeof(fds[1]), "%d", spec->data_fd);
+    snprintf(fds[2], sizeof(fds[2]), "%d", ctl_fd);
+    argv[n++] = strdup(spec->program);
+    argv[n++] = strdup("--index-fd");
+    argv[n++] = fds[0];
+    argv[n++] = strdup("--data-fd");
+    argv[n++] = fds[1];
+    argv[n++] = strdup("--ctl-fd");
+    argv[n++] = fds[2];
+    for (unsigned i = 0; spec->settings[i] && i < SETTINGS_MAX; i++) {
+        argv[n++] = strdup("--set");
+        argv[n++] = spec->settings[i];
+    }
+    argv[n] = NULL;
+    execv(spec->program, argv);
+    snprintf(text, sizeof(text), "failed cannot start %.300s: %s\n", spec->program,
+             strerror(errno));
+    if (send(ctl_fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+        _exit(126);
+    _exit(127);
+}
+
+/* ---- Lines from the dataplane ---------------------------------------------------------------- */
+
+static void answer_late(void *owner);
+
+static void answer_first(struct child *child, const char *error)
+{
+    struct child_command first = child->commands[0];
+
+    child->nr_commands--;
+    memmove(&child->commands[0], &child->commands[1],
+            child->nr_commands * sizeof(child->commands[0]));
+    if (child->nr_commands)
+        loop_arm(child->loop, &child->answer_deadline, ANSWER_MS, answer_late, child);
+    else
+        loop_disarm(child->loop, &child->answer_deadline);
+    if (first.done)
+        first.done(first.owner, first.token, error);
+}
+
+static void answer_all(struct child *child, const char *error)
+{
+    for (unsigned n = child->nr_commands; n > 0 && child->nr_commands > 0; n--)
+        answer_first(child, error);
+}
+
+/* Answers come in the order of the commands, so those that come after all are counted off first. */
+static void answer_late(void *owner)
+{
+    struct child *child = owner;
+
+    child->nr_overdue += child->nr_commands;
+    answer_all(child, "the dataplane did not answer in time");
+}
+
+static void answer_take(struct child *child, const char *error)
+{
+    if (child->nr_overdue)
+        child->nr_overdue--;
+    else if (child->nr_commands)
+        answer_first(child, error);
+}
+
+static void note_add(struct child *child, const char *text)
+{
+    for (unsigned i = 0; i < child->nr_notes; i++)
+        if (strcmp(child->notes[i], text) == 0)
+            return;
+    if (child->nr_notes < CHILD_NOTES_MAX)
+        snprintf(child->notes[child->nr_notes++], CHILD_LINE_MAX, "%s", text);
+    if (child->note)
+        child->note(child->owner, text);
+}
+
+static const char *after(const char *line, const char *word)
+{
+    size_t len = strlen(word);
+
+    if (strncmp(line, word, len) != 0 || (line[len] != ' ' && line[len] != '\0'))
+        return NULL;
+    return line[len] ? line + len + 1 : line + len;
+}
+
+static void line_take(struct child *child, const char *line)
+{
+    const char *text;
+
+    if ((text = after(line, "note"))) {
+        note_add(child, text);
+    } else if ((text = after(line, "failed"))) {
+        snprintf(child->failed, sizeof(child->failed), "%s", text);
+    } else if ((text = after(line, "ready")) && child->state == CHILD_STARTING) {
+        snprintf(child->ready_fields, sizeof(child->ready_fields), "%s", text);
+        child->state = CHILD_READY;
+        child->was_ready = true;
+        loop_disarm(child->loop, &child->deadline);
+        if (child->ready)
+            child->ready(child->owner);
+    } else if (after(line, "ok")) {
+        answer_take(child, NULL);
+    } else if ((text = after(line, "error"))) {
+        answer_take(child, *text ? text : "refused");
+    }
+}
+
+/* A line too long for the buffer is cut, not lost. */
+static void bytes_take(struct child *child, const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (bytes[i] == '\n') {
+            child->line[child->line_len] = '\0';
+            child->line_len = 0;
+            line_take(child, child->line);
+        } else if (child->line_len + 1 < sizeof(child->line)) {
+            child->line[child->line_len++] = bytes[i];
+        }
+    }
+}
+
+static void ctl_close(struct child *child)
+{
+    if (child->ctl_fd < 0)
+        return;
+    loop_unwatch(child->loop, child->ctl_fd);
+    close(child->ctl_fd);
+    child->ctl_fd = -1;
+}
+
+static void ctl_drain(struct child *child)
+{
+    char bytes[4096];
+    ssize_t n;
+
+    while (child->ctl_fd >= 0) {
+        n = recv(child->ctl_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        if (n > 0)
+            bytes_take(child, bytes, (size_t)n);
+        else if (n < 0 && errno == EINTR)
+            continue;
+        else if (n < 0 && errno == EAGAIN)
+            return;
+        else
+            ctl_close(child);
+    }
+}
+
+static void ctl_ready(void *owner, short revents)
+{
+    (void)revents;
+    ctl_drain(owner);
+}
+
+/* ---- Start ---------------------------------------------------------------------------------- */
+
+static void start_late(void *owner)
+{
+    struct child *child = owner;
+
+    if (!child->failed[0])
+        snprintf(child->failed, sizeof(child->failed),
+                 "the dataplane did not become ready in time");
+    kill(child->pid, SIGKILL);
+}
+
+static void exit_text(const struct child *child, const siginfo_t *info, char *text, size_t size)
+{
+    if (child->failed[0])
+        snprintf(text, size, "%s", child->failed);
+    else if (info->si_code == CLD_EXITED)
+        snprintf(text, size, "the dataplane exited with status %d", info->si_status);
+    else
+        snprintf(text, size, "the dataplane was ended by signal %d (%s)", info->si_status,
+                 strsignal(info->si_status));
+}
+
+static void let_go(struct child *child)
+{
+    loop_disarm(child->loop, &child->deadline);
+    loop_disarm(child->loop, &child->answer_deadline);
+    ctl_close(child);
+    if (child->pidfd >= 0) {
+        loop_unwatch(child->loop, child->pidfd);
+        close(child->pidfd);
+    }
+    child->pidfd = -1;
+    child->pid = -1;
+    child->state = CHILD_DOWN;
+}
+
+static void process_gone(void *owner, short revents)
+{
+    struct child *child = owner;
+    char text[CHILD_LINE_MAX];
+    siginfo_t info = {0};
+
+    (void)revents;
+    if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+        return;
+    ctl_drain(child); /* its last words */
+    exit_text(child, &info, text, sizeof(text));
+    let_go(child);
+    answer_all(child, "the dataplane went away");
+    child->gone(child->owner, text);
+}
+
+static int watch_both(struct child *child)
+{
+    int rc = loop_watch(child->loop, child->ctl_fd, POLLIN, ctl_ready, child);
+
+    if (rc == 0)
+        rc = loop_watch(child->loop, child->pidfd, POLLIN, process_gone, child);
+    return rc;
+}
+
+int child_start(struct child *child, const struct child_spec *spec)
+{
+    pid_t parent = getpid();
+    int pair[2], rc;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    child->pid = fork();
+    if (child->pid == 0)
+        become(spec, pair[1], parent);
+    rc = -errno;
+    close(pair[1]);
+    child->ctl_fd = pair[0];
+    if (child->pid < 0)
+        goto close_ctl;
+    child->pidfd = pidfd_open(child->pid, 0);
+    rc = child->pidfd < 0 ? -errno : watch_both(child);
+    if (rc < 0)
+        goto kill_process;
+    child->state = CHILD_STARTING;
+    child->was_ready = false;
+    child->started_ns = clock_ns();
+    child->term_ms = spec->term_ms;
+    child->nr_notes = child->nr_commands = child->nr_overdue = child->line_len = 0;
+    child->failed[0] = child->ready_fields[0] = '\0';
+    loop_arm(child->loop, &child->deadline, spec->start_ms, start_late, child);
+    return 0;
+
+kill_process:
+    kill(child->pid, SIGKILL);
+    waitpid(child->pid, NULL, 0);
+close_ctl:
+    let_go(child);
+    return rc;
+}
+
+/* ---- Commands, stop -------------------------------------------------------------------------- */
+
+static int line_send(const struct child *child, const char *line)
+{
+    char text[CHILD_LINE_MAX + 2];
+    int len = snprintf(text, sizeof(text), "%s\n", line);
+
+    if (len >= (int)sizeof(text) || strchr(line, '\n'))
+        return -EINVAL;
+    if (child->ctl_fd < 0)
+        return -ENOTCONN;
+    return send(child->ctl_fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) == len ? 0 : -EAGAIN;
+}
+
+int child_send(struct child *child, const char *line, const struct child_command *command)
+{
+    int rc;
+
+    if (child->state != CHILD_READY)
+        return -ENOTCONN;
+    if (child->nr_commands == CHILD_COMMANDS_MAX)
+        return -EAGAIN;
+    rc = line_send(child, line);
+    if (rc < 0)
+        return rc;
+    child->commands[child->nr_commands++] = *command;
+    if (child->nr_commands == 1)
+        loop_arm(child->loop, &child->answer_deadline, ANSWER_MS, answer_late, child);
+    return 0;
+}
+
+static void stop_kill(void *owner)
+{
+    struct child *child = owner;
+
+    kill(child->pid, SIGKILL);
+}
+
+static void stop_term(void *owner)
+{
+    struct child *child = owner;
+
+    kill(child->pid, SIGTERM);
+    loop_arm(child->loop, &child->deadline, child->term_ms, stop_kill, child);
+}
+
+void child_stop(struct child *child, unsigned stop_ms)
+{
+    if (child->state == CHILD_DOWN)
+        return;
+    if (child->state == CHILD_STOPPING) {
+        stop_kill(child);
+        return;
+    }
+    child->state = CHILD_STOPPING;
+    if (line_send(child, "stop") < 0)
+        stop_term(child);
+    else
+        loop_arm(child->loop, &child->deadline, stop_ms, stop_term, child);
+}
+
+bool child_field(const struct child *child, const char *name, char *value, size_t size)
+{
+    size_t name_len = strlen(name), len;
+    const char *at = child->ready_fields;
+
+    while (*at) {
+        len = strcspn(at, " ");
+        if (len > name_len && strncmp(at, name, name_len) == 0 && at[name_len] == '=') {
+            snprintf(value, size, "%.*s", (int)(len - name_len - 1), at + name_len + 1);
+            return true;
+        }
+        at += len + (at[len] == ' ');
+    }
+    return false;
+}
+
+void child_close(struct child *child)
+{
+    if (child->pid > 0) {
+        kill(child->pid, SIGKILL);
+        waitpid(child->pid, NULL, 0);
+    }
+    let_go(child);
+    answer_all(child, "the dataplane was stopped");
+}

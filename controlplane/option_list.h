@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every setting of kvraild, once: configuration file, flags, environment, `kvrail config` and the
+ * manual page all come from here. X(name, type, default, min, max, choices, flags, group, help)
+ * LIVE: may change while running. DATAPLANE: has the same name in dataplane/settings.h. */
+#pragma once
+
+#define KIB 1024ull
+#define MIB (1024ull * KIB)
+#define GIB (1024ull * MIB)
+
+#define OPTION_LIST(X)                                                                             \
+    X(cache_size, SIZE, "1GiB", MIB, 256 * GIB, NULL, 0, "memory",                                 \
+      "Memory for the stored values, taken when kvraild starts.")                                  \
+    X(partitions, NUMBER, "0", 0, 64, NULL, 0, "memory",                                           \
+      "Parts of the cache, each written by one core; 0 = as many as workers.")                     \
+    X(blocks_max, NUMBER, "0", 0, 4000000000ull, NULL, 0, "memory",                                \
+      "Most blocks that can be stored; 0 = one for every KiB of cache_size.")                      \
+    X(hugepages, CHOICE, "auto", 0, 0, "auto|off|require", DATAPLANE, "memory",                    \
+      "Use huge pages: auto takes them where there are enough, require refuses to start without.") \
+    X(policy, CHOICE, "lru", 0, 0, "lru|lfu|fifo", LIVE | DATAPLANE, "memory",                     \
+      "Which blocks go first when memory is full.")                                                \
+    X(verify_on_start, FLAG, "off", 0, 0, NULL, DATAPLANE, "memory",                               \
+      "Check the CRC of every stored block when the dataplane starts over an old arena.")          \
+    X(device, TEXT, "net_tap0,iface=kvr0", 1, 255, NULL, DATAPLANE, "network",                     \
+      "DPDK device string (net_tap, net_af_packet, net_af_xdp, net_memif, net_vhost ..) or the "   \
+      "PCI address of a NIC.")                                                                     \
+    X(ipv4, IPV4, "10.96.0.1/24", 0, 0, NULL, DATAPLANE, "network",                                \
+      "Own IPv4 address with prefix length; empty = none.")                                        \
+    X(ipv6, IPV6, "fd96::1/64", 0, 0, NULL, DATAPLANE, "network",                                  \
+      "Own IPv6 address with prefix length; empty = none.")                                        \
+    X(host_ipv4, IPV4, "10.96.0.2/24", 0, 0, NULL, DATAPLANE, "network",                           \
+      "net_tap only: address given to the kernel's side of the device; empty = leave it alone.")   \
+    X(host_ipv6, IPV6, "fd96::2/64", 0, 0, NULL, DATAPLANE, "network", "The same for IPv6.")       \
+    X(port, NUMBER, "9690", 1, 65535, NULL, DATAPLANE, "network",                                  \
+      "UDP port of partition 0; partition p listens on port + p.")                                 \
+    X(mtu, NUMBER, "1500", 576, 9000, NULL, DATAPLANE, "network",                                  \
+      "Largest IP packet; above 1500 the whole path must carry jumbo frames.")                     \
+    X(packet_memory, NUMBER, "64", 16, 65536, NULL, DATAPLANE, "network",                          \
+      "MiB of memory for packets.")                                                                \
+    X(packet_buffers, NUMBER, "8192", 512, 4194304, NULL, DATAPLANE, "network",                    \
+      "Packet buffers of all cores together.")                                                     \
+    X(rx_ring, NUMBER, "512", 32, 32768, NULL, DATAPLANE, "network",                               \
+      "Receive descriptors of each queue.")                                                        \
+    X(tx_ring, NUMBER, "512", 32, 32768, NULL, DATAPLANE, "network",                               \
+      "Transmit descriptors of each queue.")                                                       \
+    X(zero_copy_min, SIZE, "4KiB", 0, 64 * MIB, NULL, LIVE | DATAPLANE, "network",                 \
+      "Parts of values from this size on are sent from where they lie; 0 = always copy.")          \
+    X(eal_args, TEXT, "", 0, 255, NULL, DATAPLANE, "network",                                      \
+      "More arguments for DPDK, split at spaces.")                                                 \
+    X(workers, NUMBER, "1", 1, 64, NULL, DATAPLANE, "cores", "Poll cores.")                        \
+    X(cpus, CPUS, "", 0, 0, NULL, DATAPLANE, "cores",                                              \
+      "CPUs to pin the poll cores to, as in 1-2,5; empty = choose.")                               \
+    X(idle, CHOICE, "sleep", 0, 0, "spin|pause|sleep", LIVE | DATAPLANE, "cores",                  \
+      "What a poll core does when nothing comes: spin is fastest, sleep leaves the CPU to "        \
+      "others.")                                                                                   \
+    X(train_max, SIZE, "64KiB", 1232, 64 * MIB, NULL, LIVE | DATAPLANE, "clients",                 \
+      "Most bytes of a value that one GET operation is answered with.")                            \
+    X(cookie_ms, DURATION, "60s", 1000, 3600000, NULL, LIVE | DATAPLANE, "clients",                \
+      "How long the proof of a client's address holds.")                                           \
+    X(sessions_max, NUMBER, "1024", 1, 1048576, NULL, DATAPLANE, "clients",                        \
+      "Writing sessions per core.")                                                                \
+    X(uploads_max, NUMBER, "256", 1, 65536, NULL, DATAPLANE, "clients",                            \
+      "Open reservations for large values per core.")                                              \
+    X(upload_idle_ms, DURATION, "5s", 100, 600000, NULL, LIVE | DATAPLANE, "clients",              \
+      "A reservation whose client is silent for so long is given up.")                             \
+    X(lease_max_ms, DURATION, "10s", 0, 600000, NULL, LIVE | DATAPLANE, "clients",                 \
+      "Longest time that a client may keep a block from eviction; 0 = no leases.")                 \
+    X(deadline_default_ms, DURATION, "1s", 1, 60000, NULL, LIVE | DATAPLANE, "clients",            \
+      "Deadline of a request that names none.")                                                    \
+    X(control_socket, PATH, "", 0, 107, NULL, 0, "process",                                        \
+      "Unix socket for the kvrail command; empty = /run/kvrail.sock for root, else kvrail.sock "   \
+      "in XDG_RUNTIME_DIR.")                                                                       \
+    X(dataplane, PATH, "", 0, 255, NULL, 0, "process",                                             \
+      "The kvrail-dataplane program; empty = beside kvraild, or in libexec.")                      \
+    X(pid_file, PATH, "", 0, 255, NULL, 0, "process",                                              \
+      "File that holds the process id while kvraild runs; empty = none.")                          \
+    X(log_level, CHOICE, "info", 0, 0, "error|warning|info|debug", LIVE | DATAPLANE, "process",    \
+      "How much is logged.")

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The answer to "status": is all well, if not why, and what there is. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "controlplane/kvraild.h"
+
+#define HEARTBEAT_STALE_MS 2000u
+
+static uint64_t heartbeat_age_ms(const struct kvraild *kvraild, unsigned core)
+{
+    uint64_t beat = counter_read(&arena_stats(&kvraild->arena, core)->heartbeat_ns);
+    uint64_t now = clock_ns();
+
+    /* One that has not turned yet is as old as its process. */
+    if (beat < kvraild->child.started_ns)
+        beat = kvraild->child.started_ns;
+    return now > beat ? (now - beat) / NS_PER_MS : 0;
+}
+
+static void reasons_fill(const struct kvraild *kvraild, json_t *reasons)
+{
+    const struct child *child = &kvraild->child;
+    char text[CHILD_LINE_MAX + 64];
+
+    if (child->state == CHILD_DOWN || (child->state == CHILD_STARTING && kvraild->restarts)) {
+        snprintf(text, sizeof(text), "the dataplane is %s after: %s",
+                 child->state == CHILD_DOWN ? "down" : "starting again", kvraild->last_exit);
+        json_array_append_new(reasons, json_string(text));
+    }
+    if (child->state != CHILD_READY)
+        return;
+    for (unsigned core = 0; core < kvraild->arena.sb->nr_cores; core++) {
+        uint64_t age = heartbeat_age_ms(kvraild, core);
+
+        if (age < HEARTBEAT_STALE_MS)
+            continue;
+        snprintf(text, sizeof(text), "core %u has not turned for %.1f s", core, (double)age / 1e3);
+        json_array_append_new(reasons, json_string(text));
+    }
+}
+
+static const char *state_name(const struct kvraild *kvraild, const json_t *reasons)
+{
+    if (kvraild->stopping)
+        return "stopping";
+    if (json_array_size(reasons))
+        return "degraded";
+    return kvraild->child.state == CHILD_READY ? "ok" : "starting";
+}
+
+static json_t *dataplane_build(const struct kvraild *kvraild)
+{
+    static const char *const states[] = {"down", "starting", "ready", "stopping"};
+    const struct child *child = &kvraild->child;
+    bool up = child->state != CHILD_DOWN;
+
+    return json_pack("{s:s, s:o, s:I, s:i, s:s}", "state", states[child->state], "pid",
+                     up ? json_integer(child->pid) : json_null(), "uptime_ms",
+                     (json_int_t)(up ? (clock_ns() - child->started_ns) / NS_PER_MS : 0),
+                     "restarts", (int)kvraild->restarts, "last_exit", kvraild->last_exit);
+}
+
+static void field_add(json_t *object, const struct child *child, const char *name)
+{
+    char value[256];
+
+    if (child_field(child, name, value, sizeof(value)))
+        json_object_set_new(object, name, json_string(value));
+}
+
+static json_t *device_build(const struct kvraild *kvraild)
+{
+    json_t *device =
+        json_pack("{s:s, s:s, s:s, s:I}", "name", options_text(&kvraild->options, OPT_device),
+                  "ipv4", options_text(&kvraild->options, OPT_ipv4), "ipv6",
+                  options_text(&kvraild->options, OPT_ipv6), "port",
+                  (json_int_t)options_number(&kvraild->options, OPT_port));
+
+    field_add(device, &kvraild->child, "mac");
+    field_add(device, &kvraild->child, "mtu");
+    return device;
+}
+
+static unsigned url_add(const struct kvraild *kvraild, enum option_id id, const char *format,
+                        char url[96])
+{
+    const char *address = options_text(&kvraild->options, id);
+    int len = (int)strcspn(address, "/");
+
+    if (len == 0)
+        return 0;
+    snprintf(url, 96, format, len, address, (unsigned)options_number(&kvraild->options, OPT_port));
+    return 1;
+}
+
+unsigned status_urls(const struct kvraild *kvraild, char urls[2][96])
+{
+    unsigned n = url_add(kvraild, OPT_ipv4, "udp://%.*s:%u", urls[0]);
+
+    return n + url_add(kvraild, OPT_ipv6, "udp://[%.*s]:%u", urls[n]);
+}
+
+static json_t *urls_build(const struct kvraild *kvraild)
+{
+    json_t *array = json_array();
+    char urls[2][96];
+    unsigned n = status_urls(kvraild, urls);
+
+    for (unsigned i = 0; i < n; i++)
+        json_array_append_new(array, json_string(urls[i]));
+    return array;
+}
+
+static json_t *cores_build(const struct kvraild *kvraild)
+{
+    json_t *array = json_array();
+
+    for (unsigned core = 0; core < kvraild->arena.sb->nr_cores; core++)
+        json_array_append_new(array,
+                              json_pack("{s:i, s:I, s:f}", "core", (int)core, "heartbeat_age_ms",
+                                        (json_int_t)heartbeat_age_ms(kvraild, core), "busy",
+                                        rates_busy(&kvraild->rates, core)));
+    return array;
+}
+
+struct stored {
+    uint64_t items, value_bytes, used_bytes, evictions, expired;
+};
+
+static struct stored stored_sum(const struct arena *arena)
+{
+    struct stored sum = {0};
+
+    for (unsigned p = 0; p < arena->sb->nr_partitions; p++) {
+        const struct part_header *part = arena_part(arena, p);
+
+        sum.items += counter_read(&part->items);
+        sum.value_bytes += counter_read(&part->value_bytes);
+        sum.used_bytes += counter_read(&part->used_bytes);
+        sum.evictions += counter_read(&part->evictions);
+        sum.expired += counter_read(&part->expired);
+    }
+    return sum;
+}
+
+static json_t *arena_build(const struct arena *arena, const struct stored *stored)
+{
+    char id[20];
+
+    snprintf(id, sizeof(id), "%016llx", (unsigned long long)arena->sb->arena_id);
+    return json_pack("{s:s, s:I, s:I, s:I, s:b, s:i, s:I}", "id", id, "data_bytes",
+                     (json_int_t)arena->data_size, "index_bytes", (json_int_t)arena->index_size,
+                     "used_bytes", (json_int_t)stored->used_bytes, "hugepages", arena->hugepages,
+                     "partitions", (int)arena->sb->nr_partitions, "blocks_max",
+                     (json_int_t)arena->sb->nr_partitions * arena->sb->blocks_per_partition);
+}
+
+static json_t *traffic_build(const struct kvraild *kvraild, const struct stored *stored)
+{
+    const struct rates *r = &kvraild->rates;
+    uint64_t asked = r->now.hits + r->now.misses;
+
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:f, s:f, s:f}", "items",
+                     (json_int_t)stored->items, "value_bytes", (json_int_t)stored->value_bytes,
+                     "evictions", (json_int_t)stored->evictions, "expired",
+                     (json_int_t)stored->expired, "hits", (json_int_t)r->now.hits, "misses",
+                     (json_int_t)r->now.misses, "hit_ratio",
+                     asked ? json_real((double)r->now.hits / (double)asked) : json_null(), "gets_s",
+                     rates_of(r, r->before.gets, r->now.gets), "puts_s",
+                     rates_of(r, r->before.puts, r->now.puts), "rx_bytes_s",
+                     rates_of(r, r->before.rx_bytes, r->now.rx_bytes), "tx_bytes_s",
+                     rates_of(r, r->before.tx_bytes, r->now.tx_bytes));
+}
+
+static json_t *notes_build(const struct child *child)
+{
+    json_t *notes = json_array();
+
+    for (unsigned i = 0; i < child->nr_notes; i++)
+        json_array_append_new(notes, json_string(child->notes[i]));
+    return notes;
+}
+
+json_t *status_build(const struct kvraild *kvraild)
+{
+    struct stored stored = stored_sum(&kvraild->arena);
+    json_t *reasons = json_array();
+
+    reasons_fill(kvraild, reasons);
+    return json_pack("{s:s, s:o, s:o, s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
+                     state_name(kvraild, reasons), "reasons", reasons, "notes",
+                     notes_build(&kvraild->child), "version", KVRAIL_VERSION, "pid", (int)getpid(),
+                     "uptime_ms", (json_int_t)((clock_ns() - kvraild->started_ns) / NS_PER_MS),
+                     "control_socket", kvraild->socket_path, "dataplane", dataplane_build(kvraild),
+                     "device", device_build(kvraild), "urls", urls_build(kvraild), "cores",
+                     cores_build(kvraild), "arena", arena_build(&kvraild->arena, &stored),
+                     "traffic", traffic_build(kvraild, &stored));
+}
