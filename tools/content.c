@@ -21,9 +21,9 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-static uint64_t seed_of(uint64_t id, uint64_t version)
+static uint64_t seed_of(size_t value_len, uint64_t id, uint64_t version)
 {
-    return mix(mix(id + STEP) ^ (version * 0xd6e8feb86659fd93ull));
+    return mix(mix(id + STEP) ^ (version * 0xd6e8feb86659fd93ull) ^ mix(value_len));
 }
 
 static uint64_t mask_of(uint64_t id)
@@ -33,7 +33,7 @@ static uint64_t mask_of(uint64_t id)
 
 static uint64_t first_word(size_t value_len, uint64_t id, uint64_t version)
 {
-    return value_len >= CONTENT_VERSIONED ? version ^ mask_of(id) : seed_of(id, version);
+    return value_len >= CONTENT_VERSIONED ? version ^ mask_of(id) : seed_of(value_len, id, version);
 }
 
 static void fill_words(word *words, size_t nr, uint64_t x)
@@ -65,7 +65,7 @@ void content_fill(void *buffer, size_t len, uint64_t id, uint64_t version)
 
     if (len < CONTENT_VERSIONED)
         version = 0;
-    seed = seed_of(id, version);
+    seed = seed_of(len, id, version);
     fill_words(buffer, nr, seed);
     tail = seed + nr * STEP;
     if (nr == 0)
@@ -87,7 +87,7 @@ bool content_check_part(const void *buffer, size_t len, size_t off, size_t value
         return false;
     if (value_len < CONTENT_VERSIONED)
         version = 0;
-    seed = seed_of(id, version);
+    seed = seed_of(value_len, id, version);
     while (len > 0) { /* the partial word in front, word 0, the middle, the partial word behind */
         size_t in_word = off % 8, n = 8 - in_word < len ? 8 - in_word : len;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Values that describe themselves: every 8-byte word tells which value (id, version) and which
- * place in it it belongs to, so that any wrong, swapped, shifted, torn or stale byte shows. Any
- * thread. A value of 16 bytes or more carries its version in its first word; a shorter one has
+/* Values that describe themselves: every 8-byte word tells which value (id, version, length) and
+ * which place in it it belongs to, so that any wrong, swapped, shifted, torn or stale byte shows.
+ * Any thread. A value of 16 bytes or more carries its version in its first word; a shorter one has
  * version 0 always. */
 #pragma once
 

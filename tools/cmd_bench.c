@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `kvrail bench`: parses the settings, runs the warm-up and the measured phase, shows progress and
+ * the result. The main thread only watches while the load threads run. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/counters.h"
+#include "tools/bench.h"
+#include "tools/cli.h"
+#include "tools/progress.h"
+#include "tools/units.h"
+
+enum {
+    OPT_OPS = CLI_LONG,
+    OPT_READ,
+    OPT_KEYS,
+    OPT_KEY_SIZE,
+    OPT_SIZE,
+    OPT_DIST,
+    OPT_BATCH,
+    OPT_DEPTH,
+    OPT_THREADS,
+    OPT_CHAIN,
+    OPT_RATE,
+    OPT_ARRIVAL,
+    OPT_SECONDS,
+    OPT_COUNT,
+    OPT_TTL,
+    OPT_WARM,
+    OPT_NO_WARM,
+    OPT_FILL,
+    OPT_NO_VERIFY,
+    OPT_KEYSPACE,
+    OPT_SEED
+};
+
+#define BUFFERS_MAX (8ull << 30)
+
+static const struct cli_option options[] = {
+    {OPT_OPS, "ops", "LIST", "get, put, del, touch, match, ping, mix (default), or get:80,put:20"},
+    {OPT_READ, "read", "PERCENT", "share of GETs in a mix of get and put; default 95"},
+    {OPT_KEYS, "keys", "N", "different keys; default 10k"},
+    {OPT_KEY_SIZE, "key-size", "BYTES", "bytes of a key, 8 to 1024; default 16"},
+    {OPT_SIZE, "size", "BYTES", "bytes of a value, or a mix: 64:50,4KiB:30,64KiB:20; default 1KiB"},
+    {OPT_DIST, "dist", "DIST", "zipf:EXPONENT, uniform or sequential; default zipf:0.99"},
+    {OPT_BATCH, "batch", "N", "ops that are submitted together; default 1"},
+    {OPT_DEPTH, "depth", "N", "ops in flight, each thread; default 16, at least --batch"},
+    {OPT_THREADS, "threads", "N", "load threads, each with its own client; default 1"},
+    {OPT_CHAIN, "chain", "N", "keys of a MATCH; default 256"},
+    {OPT_RATE, "rate", "OPS/S", "open loop at this rate of all threads; default: closed loop"},
+    {OPT_ARRIVAL, "arrival", "KIND", "of an open loop: fixed (default) or poisson"},
+    {OPT_SECONDS, "seconds", "S", "how long to measure; default 5"},
+    {OPT_COUNT, "count", "N", "measure this many ops instead"},
+    {OPT_TTL, "ttl", "TIME", "time to live of what is stored; default: none"},
+    {OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
+    {OPT_NO_WARM, "no-warm", NULL, "do not"},
+    {OPT_FILL, "fill", NULL, "after a miss, store the value"},
+    {OPT_NO_VERIFY, "no-verify", NULL, "do not check the bytes of hits"},
+    {OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
+    {OPT_SEED, "seed", "N", "of the random choices; default 1"},
+    {0}};
+
+static bool parse_op(const struct cli *cli, char *text, struct bench_settings *s)
+{
+    char *colon = strchr(text, ':');
+    uint64_t weight = 1;
+
+    if (colon) {
+        *colon = 0;
+        if (!cli_number(cli, "ops", colon + 1, 1, 1000000, &weight))
+            return false;
+    }
+    for (unsigned op = 0; op < BENCH_OPS; op++)
+        if (strcmp(text, bench_op_names[op]) == 0) {
+            s->weights[op] = weight;
+            return true;
+        }
+    cli_usage(cli, "--ops %s: not one of get, put, del, touch, match, ping, mix", text);
+    return false;
+}
+
+static bool parse_ops(const struct cli *cli, const char *text, struct bench_settings *s)
+{
+    char copy[256], *rest = copy, *op;
+
+    memset(s->weights, 0, sizeof(s->weights));
+    if (strcmp(text, "mix") == 0) {
+        s->weights[BENCH_GET] = 95;
+        s->weights[BENCH_PUT] = 5;
+        return true;
+    }
+    snprintf(copy, sizeof(copy), "%s", text);
+    while ((op = strsep(&rest, ",")))
+        if (!parse_op(cli, op, s))
+            return false;
+    return true;
+}
+
+static bool parse_read(const struct cli *cli, const char *text, struct bench_settings *s)
+{
+    uint64_t percent;
+
+    if (!cli_number(cli, "read", text, 0, 100, &percent))
+        return false;
+    memset(s->weights, 0, sizeof(s->weights));
+    s->weights[BENCH_GET] = percent;
+    s->weights[BENCH_PUT] = 100 - percent;
+    return true;
+}
+
+static bool parse_dist(const struct cli *cli, const char *text, struct bench_settings *s)
+{
+    char *end;
+
+    if (strcmp(text, "uniform") == 0) {
+        s->dist = BENCH_UNIFORM;
+        return true;
+    }
+    if (strcmp(text, "sequential") == 0) {
+        s->dist = BENCH_SEQUENTIAL;
+        return true;
+    }
+    s->dist = BENCH_ZIPF;
+    if (strcmp(text, "zipf") == 0)
+        return true;
+    if (strncmp(text, "zipf:", 5) == 0) {
+        s->exponent = strtod(text + 5, &end);
+        if (end != text + 5 && *end == 0 && s->exponent > 0 && s->exponent <= 10)
+            return true;
+    }
+    cli_usage(cli, "--dist %s: not zipf:EXPONENT (above 0, at most 10), uniform or sequential",
+              text);
+    return false;
+}
+
+static bool parse_arrival(const struct cli *cli, const char *text, struct bench_settings *s)
+{
+    s->poisson = strcmp(text, "poisson") == 0;
+    if (s->poisson || strcmp(text, "fixed") == 0)
+        return true;
+    cli_usage(cli, "--arrival %s: not fixed or poisson", text);
+    return false;
+}
+
+static bool parse_size(const struct cli *cli, const char *text, struct bench_settings *s)
+{
+    s->sizes_text = text;
+    if (sizes_parse(text, &s->sizes) == 0)
+        return true;
+    cli_usage(cli, "--size %s: not BYTES (at most %s) or BYTES:WEIGHT,BYTES:WEIGHT..", text,
+              units_bytes(KVR_VALUE_MAX).s);
+    return false;
+}
+
+static bool parse_ttl(const struct cli *cli, const char *text, struct bench_settings *s)
+{
+    uint64_t ns;
+
+    if (!cli_duration(cli, "ttl", text, 0, NS_PER_MS, UINT32_MAX * NS_PER_MS, &ns))
+        return false;
+    s->ttl_ms = ns / NS_PER_MS;
+    return true;
+}
+
+static bool parse_option(const struct cli *cli, int id, struct bench_settings *s)
+{
+    switch (id) {
+    case OPT_OPS:
+        return parse_ops(cli, optarg, s);
+    case OPT_READ:
+        return parse_read(cli, optarg, s);
+    case OPT_KEYS:
+        return cli_number(cli, "keys", optarg, 1, 1ull << 40, &s->keys);
+    case OPT_KEY_SIZE:
+        return cli_bytes(cli, "key-size", optarg, 8, KVR_KEY_MAX, &s->key_len);
+    case OPT_SIZE:
+        return parse_size(cli, optarg, s);
+    case OPT_DIST:
+        return parse_dist(cli, optarg, s);
+    case OPT_BATCH:
+        return cli_number(cli, "batch", optarg, 1, 4096, &s->batch);
+    case OPT_DEPTH:
+        return cli_number(cli, "depth", optarg, 1, 65536, &s->depth);
+    case OPT_THREADS:
+        return cli_number(cli, "threads", optarg, 1, 256, &s->threads);
+    case OPT_CHAIN:
+        return cli_number(cli, "chain", optarg, 1, 65536, &s->chain);
+    case OPT_RATE:
+        return cli_number(cli, "rate", optarg, 1, 1000000000, &s->rate);
+    case OPT_ARRIVAL:
+        return parse_arrival(cli, optarg, s);
+    case OPT_SECONDS:
+        return cli_duration(cli, "seconds", optarg, NS_PER_S, NS_PER_MS, 86400 * NS_PER_S,
+                            &s->run_ns);
+    case OPT_COUNT:
+        return cli_number(cli, "count", optarg, 1, 1ull << 50, &s->count);
+    case OPT_TTL:
+        return parse_ttl(cli, optarg, s);
+    case OPT_WARM:
+    case OPT_NO_WARM:
+        s->warm = id == OPT_WARM;
+        return true;
+    case OPT_FILL:
+        s->fill = true;
+        return true;
+    case OPT_NO_VERIFY:
+        s->verify = false;
+        return true;
+    case OPT_KEYSPACE:
+        return cli_number(cli, "keyspace", optarg, 0, UINT32_MAX, &s->salt);
+    case OPT_SEED:
+        return cli_number(cli, "seed", optarg, 0, UINT32_MAX, &s->seed);
+    default:
+        return true;
+    }
+}
+
+/* -1: go on; else the exit code. */
+static int parse(struct cli *cli, int argc, char **argv, struct bench_settings *s)
+{
+    int id;
+
+    while ((id = cli_getopt(cli, argc, argv)) > 0)
+        if (!parse_option(cli, id, s))
+            return CLI_USAGE;
+    if (id == CLI_STOP)
+        return cli->exit_code;
+    if (argc > optind)
+        return cli_usage(cli, "'%s' is one argument too many", argv[optind]);
+    if (s->depth < s->batch)
+        s->depth = s->batch;
+    if (s->threads * s->depth * s->sizes.largest > BUFFERS_MAX)
+        return cli_usage(cli, "%llu threads of depth %llu need more than %s of buffers",
+                         (unsigned long long)s->threads, (unsigned long long)s->depth,
+                         units_bytes(BUFFERS_MAX).s);
+    s->priority = cli->priority;
+    s->salt = s->salt * 1000003 + 1;
+    return -1;
+}
+
+static uint64_t ops_done(const struct bench_thread *threads, uint64_t nr)
+{
+    uint64_t done = 0;
+
+    for (uint64_t i = 0; i < nr; i++)
+        for (unsigned op = 0; op < BENCH_OPS; op++)
+            done += counter_read(&threads[i].tallies[op].ops);
+    return done;
+}
+
+struct watched {
+    pthread_t *ids;
+    struct bench_thread *threads;
+    uint64_t nr, total_ops, start_ns, run_ns;
+};
+
+/* Shows progress until the threads have ended. */
+static void watch(const struct watched *w, struct progress *progress)
+{
+    uint64_t last = 0, last_ns = w->start_ns;
+    char detail[64] = "";
+
+    for (uint64_t i = 0; i < w->nr;) {
+        uint64_t now = clock_ns(), done = ops_done(w->threads, w->nr);
+        struct timespec at;
+
+        if (now - last_ns >= NS_PER_S / 2) {
+            snprintf(detail, sizeof(detail), "%s ops/s",
+                     units_count((double)(done - last) * 1e9 / (double)(now - last_ns)).s);
+            last = done;
+            last_ns = now;
+        }
+        progress_update(progress, w->total_ops ? done : now - w->start_ns, detail);
+        clock_gettime(CLOCK_REALTIME, &at);
+        at.tv_nsec += 50 * 1000000;
+        at.tv_sec += at.tv_nsec / 1000000000;
+        at.tv_nsec %= 1000000000;
+        if (pthread_timedjoin_np(w->ids[i], NULL, &at) == 0)
+            i++;
+    }
+}
+
+static void prepare(struct bench_thread *t, const struct bench_settings *s, bool warming,
+                    uint64_t start_ns)
+{
+    uint64_t total = warming ? s->keys : s->count;
+
+    t->warming = warming;
+    t->start_ns = start_ns;
+    t->end_ns = total ? UINT64_MAX : start_ns + s->run_ns;
+    t->quota = total ? total / s->threads + (t->index < total % s->threads) : UINT64_MAX;
+}
+
+/* One phase of all threads. Returns its seconds, below 0 if a thread could not run. */
+static double run_phase(const struct cli *cli, const struct bench_settings *s,
+                        struct bench_thread *threads, bool warming)
+{
+    pthread_t ids[256];
+    struct watched w = {.ids = ids, .threads = threads, .start_ns = clock_ns()};
+    struct progress progress;
+    double seconds;
+
+    w.total_ops = warming ? s->keys : s->count;
+    w.run_ns = s->run_ns;
+    progress_begin(&progress, warming ? "warm" : "bench", w.total_ops ? w.total_ops : s->run_ns,
+                   cli->quiet);
+    for (; w.nr < s->threads; w.nr++) {
+        prepare(&threads[w.nr], s, warming, w.start_ns);
+        if (pthread_create(&ids[w.nr], NULL, bench_thread_run, &threads[w.nr]))
+            threads[w.nr].error = -EAGAIN;
+        if (threads[w.nr].error)
+            break;
+    }
+    watch(&w, &progress);
+    seconds = (double)(clock_ns() - w.start_ns) / 1e9;
+    progress_end(&progress, "");
+    for (uint64_t i = 0; i < s->threads; i++)
+        if (threads[i].error)
+            return -1;
+    return seconds;
+}
+
+static void collect(struct bench_thread *t, struct bench_result *r)
+{
+    struct kvr_client_stats stats;
+
+    for (unsigned op = 0; op < BENCH_OPS; op++)
+        tally_merge(&r->tallies[op], &t->tallies[op]);
+    tally_merge(&r->fills, &t->fills);
+    r->moved_in += t->moved_in;
+    r->moved_out += t->moved_out;
+    r->unstarted += t->unstarted;
+    kvr_client_stats(t->client, &stats);
+    uint64_t *sum = (uint64_t *)&r->client, *add = (uint64_t *)&stats;
+    for (size_t i = 0; i < sizeof(stats) / sizeof(*add); i++)
+        sum[i] += add[i];
+}
+
+static void reset_after_warm(struct bench_thread *t, struct bench_result *r)
+{
+    tally_merge(&r->warm, &t->tallies[BENCH_PUT]);
+    memset(t->tallies, 0, sizeof(t->tallies));
+    t->moved_out = 0;
+}
+
+static int measure(const struct cli *cli, const struct bench_settings *s,
+                   struct bench_thread *threads, struct bench_result *r)
+{
+    if (s->warm) {
+        r->warm_seconds = run_phase(cli, s, threads, true);
+        for (uint64_t i = 0; i < s->threads; i++)
+            reset_after_warm(&threads[i], r);
+    }
+    if (r->warm_seconds < 0 || (r->seconds = run_phase(cli, s, threads, false)) < 0)
+        return cli_error(cli, CLI_ERROR, "%llu threads: out of memory or threads",
+                         (unsigned long long)s->threads);
+    for (uint64_t i = 0; i < s->threads; i++)
+        collect(&threads[i], r);
+    kvr_server_info(threads[0].client, &r->server);
+    return CLI_OK;
+}
+
+/* What the outcome means: wrong bytes are an error, and so is a run in which nothing went well. */
+static int judge(const struct bench_result *r)
+{
+    uint64_t ops = 0, errors = 0, unanswered = 0;
+
+    if (bench_corrupt(r))
+        return CLI_ERROR;
+    for (unsigned op = 0; op < BENCH_OPS; op++) {
+        const struct tally *t = &r->tallies[op];
+
+        ops += t->ops;
+        errors += tally_errors(t);
+        unanswered += t->ended[KVR_TIMEOUT] + t->ended[KVR_UNREACHABLE];
+    }
+    if (ops && unanswered == ops)
+        return CLI_UNREACHABLE;
+    return ops && errors == ops ? CLI_ERROR : CLI_OK;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    struct bench_settings s = {.keys = 10000,
+                               .key_len = 16,
+                               .seed = 1,
+                               .exponent = 0.99,
+                               .batch = 1,
+                               .depth = 16,
+                               .threads = 1,
+                               .chain = 256,
+                               .run_ns = 5 * NS_PER_S,
+                               .warm = true,
+                               .verify = true};
+    struct bench_result *result;
+    struct bench_thread *threads;
+    char url[512];
+    int code;
+
+    parse_ops(cli, "mix", &s);
+    parse_size(cli, "1KiB", &s);
+    code = parse(cli, argc, argv, &s);
+    if (code >= 0)
+        return code;
+    result = calloc(1, sizeof(*result));
+    threads = calloc(s.threads, sizeof(*threads));
+    if (!threads || !result) {
+        free(result);
+        free(threads);
+        return cli_fail(cli, KVR_NO_MEMORY, "bench");
+    }
+    cli_server(cli, url, sizeof(url));
+    code = CLI_OK;
+    for (unsigned i = 0; i < s.threads; i++) {
+        threads[i].settings = &s;
+        threads[i].index = i;
+        code = cli_open(cli, NULL, &threads[i].client);
+        if (code != CLI_OK)
+            break;
+    }
+    if (code == CLI_OK) {
+        cli_catch_interrupt();
+        code = measure(cli, &s, threads, result);
+    }
+    if (code == CLI_OK) {
+        if (cli->json)
+            cli_print_json(bench_json(&s, result, url));
+        else
+            bench_print(&s, result, url);
+        code = judge(result);
+    }
+    for (uint64_t i = 0; i < s.threads; i++)
+        kvr_close(threads[i].client);
+    free(threads);
+    free(result);
+    return code;
+}
+
+const struct cli_command cmd_bench = {
+    .name = "bench",
+    .arguments = "",
+    .summary = "measure ops, bytes and latencies",
+    .options = options,
+    .details =
+        "Every byte of every hit is checked: the values are made from their key, their version "
+        "and\n"
+        "their length, in every word. Exit status 1 if a single byte was wrong.\n"
+        "\n"
+        "Closed loop: each slot of --depth starts its next op when its last one has ended; "
+        "latency\n"
+        "is from submit to end. Open loop (--rate): ops are due by the clock whatever the server\n"
+        "does, and latency counts from when an op was due, so it is free of coordinated omission.\n"
+        "Ops submitted together (--batch) share datagrams where their keys share a partition.\n"
+        "\n"
+        "Examples:\n"
+        "  kvrail bench --ops get --size 64 --keys 1M --batch 16 --depth 128\n"
+        "  kvrail bench --read 80 --size 64:50,4KiB:30,64KiB:20 --threads 2 --seconds 10\n"
+        "  kvrail bench --ops get --rate 50k --arrival poisson --json > result.json\n"
+        "  kvrail bench --ops match --chain 4096\n",
+    .run = run,
+};
