@@ -79,9 +79,13 @@ static void add_extra(struct arguments *arguments, const char *extra)
 
 static void add_memory(struct arguments *arguments, const struct settings *settings)
 {
-    add(arguments, "--in-memory");
-    if (!settings->hugepages)
+    if (settings->hugepages) {
+        add(arguments, "--in-memory");
+    } else {
+        /* Leaves no files behind either; EAL refuses to combine it with --in-memory. */
         add(arguments, "--no-huge");
+        add(arguments, "--no-shconf");
+    }
     add(arguments, "-m");
     add(arguments, "%u", (unsigned)settings->packet_memory);
 }

@@ -32,7 +32,7 @@ static ssize_t write_line(void *cookie, const char *bytes, size_t size)
     size_t len = size;
 
     (void)cookie;
-    while (len && (bytes[len - 1] == '\n' || bytes[len - 1] == ' '))
+    while (len && strchr("\n .", bytes[len - 1]))
         len--;
     if (len) {
         log_debug("dpdk: %.*s", (int)len, bytes);
