@@ -110,8 +110,7 @@ static int socket_setup(struct kvraild *kvraild)
         control_socket_default(path, sizeof(kvraild->socket_path));
     rc = ctl_open(&kvraild->ctl, &kvraild->loop, path, commands_run, kvraild);
     if (rc == -EADDRINUSE)
-        log_error("another kvraild answers on %s; stop it with `kvrail stop`, or choose another "
-                  "control_socket",
+        log_error("another kvraild answers on %s; stop it first, or choose another control_socket",
                   path);
     else if (rc == -ENOTSOCK)
         log_error("control socket %s: something else is there, not a socket; it is left alone",

@@ -38,7 +38,7 @@ static void run_latency(struct kvraild *kvraild, uint64_t token, const json_t *r
     ctl_answer(&kvraild->ctl, token, latency_build(kvraild));
 }
 
-static json_t *option_build(const struct kvraild *kvraild, const struct option *option)
+static json_t *option_build(const struct kvraild *kvraild, const struct option_row *option)
 {
     const struct option_value *value = &kvraild->options.values[option - option_table];
     char allowed[256];
@@ -79,7 +79,7 @@ static void run_config_set(struct kvraild *kvraild, uint64_t token, const json_t
 {
     const char *key = json_string_value(json_object_get(request, "key"));
     const char *value = json_string_value(json_object_get(request, "value"));
-    const struct option *option = key ? option_find(key) : NULL;
+    const struct option_row *option = key ? option_find(key) : NULL;
     struct options changed = kvraild->options;
     struct faults faults = {0};
 
@@ -87,7 +87,7 @@ static void run_config_set(struct kvraild *kvraild, uint64_t token, const json_t
         ctl_refuse(&kvraild->ctl, token, "config-set needs the texts key and value");
         return;
     }
-    if (options_set(&changed, "config-set", key, value, SOURCE_LIVE, &faults) < 0)
+    if (options_set(&changed, "", key, value, SOURCE_LIVE, &faults) < 0)
         ctl_refuse(&kvraild->ctl, token, "%s", faults.count ? faults.lines[0] : "refused");
     else if (!option->live)
         ctl_refuse(&kvraild->ctl, token,

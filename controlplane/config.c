@@ -38,13 +38,13 @@ static void read_environment(char *const *environment, struct options *options,
     char name[64], where[96];
 
     /* The short name is the CLI's: one variable serves both ends of the socket. */
-    if (value && options_set(options, "environment " ENV_PREFIX "CONTROL", "control_socket", value,
-                             SOURCE_ENVIRONMENT, faults) < 0)
+    if (value && options_set(options, "environment " ENV_PREFIX "CONTROL: ", "control_socket",
+                             value, SOURCE_ENVIRONMENT, faults) < 0)
         return;
     for (unsigned i = 0; i < NR_OPTIONS; i++) {
         env_name(option_table[i].name, name, sizeof(name));
         value = env_find(environment, name);
-        snprintf(where, sizeof(where), "environment %s", name);
+        snprintf(where, sizeof(where), "environment %s: ", name);
         if (value && options_set(options, where, option_table[i].name, value, SOURCE_ENVIRONMENT,
                                  faults) < 0)
             continue;
@@ -104,7 +104,7 @@ static void set_pair(struct options *options, const char *pair, struct faults *f
     }
     memcpy(key, pair, len);
     key[len] = '\0';
-    if (options_set(options, "--set", key, pair + len + 1, SOURCE_FLAG, faults) < 0)
+    if (options_set(options, "--set: ", key, pair + len + 1, SOURCE_FLAG, faults) < 0)
         return;
 }
 
@@ -129,7 +129,7 @@ static void read_flags(int argc, char *const *argv, struct config *config, struc
             continue;
         else if (strcmp(flag.name, "set") == 0)
             set_pair(options, flag.value, faults);
-        else if (options_set(options, "flag",
+        else if (options_set(options, "flag: ",
                              strcmp(flag.name, "control") == 0 ? "control_socket" : flag.name,
                              flag.value, SOURCE_FLAG, faults) < 0)
             continue;

@@ -85,7 +85,7 @@ static void number_format(enum option_type type, uint64_t number, char *text, si
         snprintf(text, size, "%llu", (unsigned long long)number);
 }
 
-static int parse_quantity(const struct option *option, const char *given,
+static int parse_quantity(const struct option_row *option, const char *given,
                           struct option_value *value, char *why, size_t size)
 {
     const struct unit *units = option->type == OPTION_SIZE       ? size_units
@@ -108,8 +108,8 @@ static int parse_quantity(const struct option *option, const char *given,
     return 0;
 }
 
-static int parse_text(const struct option *option, const char *given, struct option_value *value,
-                      char *why, size_t size)
+static int parse_text(const struct option_row *option, const char *given,
+                      struct option_value *value, char *why, size_t size)
 {
     size_t len = strlen(given);
 
@@ -140,8 +140,8 @@ static int parse_flag(const char *given, struct option_value *value, char *why, 
     return -EINVAL;
 }
 
-static int parse_choice(const struct option *option, const char *given, struct option_value *value,
-                        char *why, size_t size)
+static int parse_choice(const struct option_row *option, const char *given,
+                        struct option_value *value, char *why, size_t size)
 {
     const char *at = option->choices;
     size_t len = strlen(given);
@@ -168,8 +168,8 @@ static bool address_usable(int family, const uint8_t *ip)
     return memcmp(ip, zero, 15) != 0 && ip[0] != 0xff;
 }
 
-static int parse_address(const struct option *option, const char *given, struct option_value *value,
-                         char *why, size_t size)
+static int parse_address(const struct option_row *option, const char *given,
+                         struct option_value *value, char *why, size_t size)
 {
     int family = option->type == OPTION_IPV4 ? AF_INET : AF_INET6;
     char host[64], canonical[INET6_ADDRSTRLEN];
@@ -253,7 +253,7 @@ static int parse_cpus(const char *given, struct option_value *value, char *why, 
     return 0;
 }
 
-int option_parse(const struct option *option, const char *given, struct option_value *value,
+int option_parse(const struct option_row *option, const char *given, struct option_value *value,
                  char *why, size_t why_size)
 {
     value->number = 0;
@@ -293,7 +293,7 @@ static void choices_list(const char *choices, char *text, size_t size)
     text[used] = '\0';
 }
 
-void option_allowed(const struct option *option, char *text, size_t size)
+void option_allowed(const struct option_row *option, char *text, size_t size)
 {
     char min[32], max[32];
 
@@ -328,7 +328,7 @@ void option_allowed(const struct option *option, char *text, size_t size)
     }
 }
 
-void option_wire(const struct option *option, const struct option_value *value, char *text,
+void option_wire(const struct option_row *option, const struct option_value *value, char *text,
                  size_t size)
 {
     switch (option->type) {

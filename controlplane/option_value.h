@@ -6,7 +6,7 @@
 
 /* Fills number and text of *value (source stays). -EINVAL: why says what is wrong with it, to be
  * read after the value: "is above the largest". */
-[[nodiscard]] int option_parse(const struct option *option, const char *given,
+[[nodiscard]] int option_parse(const struct option_row *option, const char *given,
                                struct option_value *value, char *why, size_t why_size);
 
 /* "64KiB", "1500": the largest binary unit that divides it. */

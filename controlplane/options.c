@@ -25,7 +25,7 @@ enum { LIVE = 1, DATAPLANE = 2 };
                      .group = (group_),                                                            \
                      .help = (help_)},
 
-const struct option option_table[NR_OPTIONS] = {OPTION_LIST(OPTION_ROW)};
+const struct option_row option_table[NR_OPTIONS] = {OPTION_LIST(OPTION_ROW)};
 
 void faults_add(struct faults *faults, const char *format, ...)
 {
@@ -59,7 +59,7 @@ static bool same_name(const char *known, const char *typed)
     return *known == *typed;
 }
 
-const struct option *option_find(const char *name)
+const struct option_row *option_find(const char *name)
 {
     for (unsigned i = 0; i < NR_OPTIONS; i++)
         if (same_name(option_table[i].name, name))
@@ -134,15 +134,15 @@ static void refuse_unknown(const char *where, const char *key, struct faults *fa
     const char *near = option_nearest(key);
 
     if (near)
-        faults_add(faults, "%s: %s: unknown key; did you mean %s?", where, key, near);
+        faults_add(faults, "%s%s: unknown key; did you mean %s?", where, key, near);
     else
-        faults_add(faults, "%s: %s: unknown key; `kvraild --help` lists all", where, key);
+        faults_add(faults, "%s%s: unknown key; `kvraild --help` lists all", where, key);
 }
 
 int options_set(struct options *options, const char *where, const char *key, const char *value,
                 enum option_source source, struct faults *faults)
 {
-    const struct option *option = option_find(key);
+    const struct option_row *option = option_find(key);
     struct option_value fresh = {.source = source};
     char why[160], allowed[256];
 
@@ -152,7 +152,7 @@ int options_set(struct options *options, const char *where, const char *key, con
     }
     if (option_parse(option, value, &fresh, why, sizeof(why)) < 0) {
         option_allowed(option, allowed, sizeof(allowed));
-        faults_add(faults, "%s: %s: '%.80s' %s; allowed: %s", where, option->name, value, why,
+        faults_add(faults, "%s%s: '%.80s' %s; allowed: %s", where, option->name, value, why,
                    allowed);
         return -EINVAL;
     }

@@ -34,7 +34,7 @@ enum option_id {
         NR_OPTIONS
 };
 
-struct option {
+struct option_row {
     const char *name, *init;
     enum option_type type;
     bool live, dataplane;
@@ -42,7 +42,7 @@ struct option {
     const char *choices; /* "a|b|c" */
     const char *group, *help;
 };
-extern const struct option option_table[NR_OPTIONS];
+extern const struct option_row option_table[NR_OPTIONS];
 
 struct option_value {
     enum option_source source;
@@ -64,15 +64,15 @@ void faults_add(struct faults *faults, const char *format, ...)
 void faults_free(struct faults *faults);
 
 /* NULL if there is none. Dashes count as underscores. */
-const struct option *option_find(const char *name);
+const struct option_row *option_find(const char *name);
 /* The known name nearest to what was typed, NULL if none is near. */
 const char *option_nearest(const char *typed);
 /* "1MiB to 256GiB", "one of lru, lfu, fifo". */
-void option_allowed(const struct option *option, char *text, size_t size);
+void option_allowed(const struct option_row *option, char *text, size_t size);
 const char *option_type_name(enum option_type type);
 const char *option_source_name(enum option_source source);
 
-/* Checks and takes over a value. where ("kvrail.yaml:7", "flag") starts the fault's line.
+/* Checks and takes over a value. where ("kvrail.yaml:7: ", "") starts the fault's line.
  * 0; -ENOENT unknown key; -EINVAL value refused. */
 [[nodiscard]] int options_set(struct options *options, const char *where, const char *key,
                               const char *value, enum option_source source, struct faults *faults);
@@ -99,7 +99,7 @@ static inline const char *options_text(const struct options *options, enum optio
 unsigned options_partitions(const struct options *options);
 
 /* The value as the dataplane reads it: plain numbers, 0 or 1, text. */
-void option_wire(const struct option *option, const struct option_value *value, char *text,
+void option_wire(const struct option_row *option, const struct option_value *value, char *text,
                  size_t size);
 
 /* Where the control socket is while control_socket is empty. */

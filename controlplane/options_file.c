@@ -21,7 +21,7 @@ struct reading {
 
 static const char *where(struct reading *reading, const yaml_mark_t *mark)
 {
-    snprintf(reading->where, sizeof(reading->where), "%s:%zu", reading->path, mark->line + 1);
+    snprintf(reading->where, sizeof(reading->where), "%s:%zu: ", reading->path, mark->line + 1);
     return reading->where;
 }
 
@@ -31,7 +31,7 @@ static bool next(struct reading *reading, yaml_event_t *event)
 
     if (yaml_parser_parse(&reading->parser, event))
         return true;
-    faults_add(reading->faults, "%s: not YAML: %s", where(reading, &parser->problem_mark),
+    faults_add(reading->faults, "%snot YAML: %s", where(reading, &parser->problem_mark),
                parser->problem ? parser->problem : "unreadable");
     return false;
 }
@@ -65,20 +65,20 @@ static bool is_null(const yaml_event_t *event)
 static void take(struct reading *reading, const yaml_event_t *key, const yaml_event_t *value)
 {
     const char *name = (const char *)key->data.scalar.value;
-    const struct option *option = option_find(name);
+    const struct option_row *option = option_find(name);
     unsigned *seen = option ? &reading->seen[option - option_table] : NULL;
     const char *at = where(reading, &key->start_mark);
 
     if (seen && *seen) {
-        faults_add(reading->faults, "%s: %s: set before, in line %u", at, name, *seen);
+        faults_add(reading->faults, "%s%s: set before, in line %u", at, name, *seen);
         return;
     }
     if (seen)
         *seen = (unsigned)key->start_mark.line + 1;
     if (option && value->type != YAML_SCALAR_EVENT)
-        faults_add(reading->faults, "%s: %s: must be one value, not a list or mapping", at, name);
+        faults_add(reading->faults, "%s%s: must be one value, not a list or mapping", at, name);
     else if (option && strlen((const char *)value->data.scalar.value) != value->data.scalar.length)
-        faults_add(reading->faults, "%s: %s: holds a NUL character", at, name);
+        faults_add(reading->faults, "%s%s: holds a NUL character", at, name);
     else if (options_set(reading->options, at, name,
                          value->type != YAML_SCALAR_EVENT || is_null(value)
                              ? ""
@@ -100,7 +100,7 @@ static bool read_pair(struct reading *reading)
         return false;
     }
     if (key.type != YAML_SCALAR_EVENT) {
-        faults_add(reading->faults, "%s: a key must be a name", where(reading, &key.start_mark));
+        faults_add(reading->faults, "%sa key must be a name", where(reading, &key.start_mark));
         yaml_event_delete(&key);
         return false;
     }
@@ -128,7 +128,7 @@ static void read_document(struct reading *reading)
             }
         else if (type == YAML_SEQUENCE_START_EVENT ||
                  (type == YAML_SCALAR_EVENT && !is_null(&event)))
-            faults_add(reading->faults, "%s: must hold lines such as 'cache_size: 4GiB'",
+            faults_add(reading->faults, "%smust hold lines such as 'cache_size: 4GiB'",
                        where(reading, &event.start_mark));
         yaml_event_delete(&event);
     } while (type == YAML_STREAM_START_EVENT || type == YAML_DOCUMENT_START_EVENT);

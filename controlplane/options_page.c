@@ -54,7 +54,7 @@ void page_help(FILE *out)
           "or as 'key_name: VALUE' in the file; the first of these that is there wins.\n",
           out);
     for (unsigned id = 0; id < NR_OPTIONS; id++) {
-        const struct option *option = &option_table[id];
+        const struct option_row *option = &option_table[id];
 
         if (group_begins(id))
             fprintf(out, "\n%s:\n", option->group);
@@ -99,7 +99,7 @@ void page_man(FILE *out)
           "SIGHUP after a change of the file.\n",
           out);
     for (unsigned id = 0; id < NR_OPTIONS; id++) {
-        const struct option *option = &option_table[id];
+        const struct option_row *option = &option_table[id];
 
         if (group_begins(id))
             fprintf(out, "\n# %c%s\n", toupper(option->group[0]), option->group + 1);
@@ -130,7 +130,7 @@ void page_yaml(FILE *out)
           "# default: take the # away to change it. `kvraild --check-config` checks the file.\n",
           out);
     for (unsigned id = 0; id < NR_OPTIONS; id++) {
-        const struct option *option = &option_table[id];
+        const struct option_row *option = &option_table[id];
 
         fprintf(out, group_begins(id) ? "\n# ---- %s ----\n\n" : "\n", option->group);
         wrap(out, "# ", option->help);

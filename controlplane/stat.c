@@ -8,8 +8,8 @@
     X(value_bytes)                                                                                 \
     X(reserved)                                                                                    \
     X(unlinked)                                                                                    \
-    X(used_bytes) X(evictions) X(evicted_bytes) X(expired) X(replaced) X(no_space) X(reclaimed)    \
-        X(grace_waits)
+    X(used_bytes)                                                                                  \
+    X(evictions) X(evicted_bytes) X(expired) X(replaced) X(no_space) X(reclaimed) X(grace_waits)
 
 static const char *status_word(unsigned status)
 {

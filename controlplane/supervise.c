@@ -59,7 +59,7 @@ static void settings_fill(const struct kvraild *kvraild, char text[NR_OPTIONS][S
     unsigned n = 0;
 
     for (unsigned id = 0; id < NR_OPTIONS; id++) {
-        const struct option *option = &option_table[id];
+        const struct option_row *option = &option_table[id];
 
         if (!option->dataplane)
             continue;

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controlplane/options.h"
 #include "tools/cli.h"
+#include "tools/ctl.h"
 
 #define DEFAULT_SERVER "udp://10.96.0.1:9690"
-#define DEFAULT_CONTROL "/run/kvrail/control.sock"
+#define ASK_MS 500u
 
 static const char *from_environment(const char *name)
 {
@@ -19,15 +21,37 @@ static const char *from_environment(const char *name)
 const char *cli_control(const struct cli *cli)
 {
     const char *path = cli->control ? cli->control : from_environment("KVRAIL_CONTROL");
+    static char built_in[256];
 
-    return path ? path : DEFAULT_CONTROL;
+    if (path)
+        return path;
+    control_socket_default(built_in, sizeof(built_in));
+    return built_in;
+}
+
+/* What kvraild on this host says its address is; false if there is none. */
+static bool ask_kvraild(const struct cli *cli, char *url, size_t size)
+{
+    json_t *request = json_pack("{s:s}", "command", "status"), *answer = NULL;
+    const json_t *urls;
+    const char *first;
+
+    if (ctl_exchange(cli_control(cli), ASK_MS, request, &answer) < 0)
+        return false;
+    urls = json_object_get(json_object_get(answer, "result"), "urls");
+    first = json_string_value(json_array_get(urls, 0));
+    if (first)
+        snprintf(url, size, "%s", first);
+    json_decref(answer);
+    return first != NULL;
 }
 
 const char *cli_server(const struct cli *cli, char *url, size_t size)
 {
     const char *given = cli->server ? cli->server : from_environment("KVRAIL_SERVER");
 
-    snprintf(url, size, "%s", given ? given : DEFAULT_SERVER);
+    if (given || !ask_kvraild(cli, url, size))
+        snprintf(url, size, "%s", given ? given : DEFAULT_SERVER);
     return url;
 }
 
