@@ -115,18 +115,14 @@ const char *key_text(const struct kvr_key *key, char *text, size_t size)
 {
     const unsigned char *bytes = key->data;
     bool plain = printable(key);
-    size_t used = plain ? 0 : 2, step = plain ? 1 : 2;
+    size_t step = plain ? 1 : 2, used = plain ? 0 : 2;
+    size_t room = used + step * key->len < size ? size : size - 2; /* else ".." ends it */
 
     snprintf(text, size, "%s", plain ? "" : "0x");
-    for (uint32_t i = 0; i < key->len; i++, used += step) {
-        if (used + 2 * step + 1 > size && i + 1 < key->len) {
-            snprintf(text + used, size - used, "..");
-            break;
-        }
-        if (used + step + 1 > size)
-            break;
+    for (uint32_t i = 0; i < key->len && used + step < room; i++, used += step)
         snprintf(text + used, size - used, plain ? "%c" : "%02x", bytes[i]);
-    }
+    if (room < size)
+        snprintf(text + used, size - used, "..");
     return text;
 }
 

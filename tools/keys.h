@@ -22,7 +22,7 @@ struct key_list {
 void keys_destroy(struct key_list *list);
 
 /* The key as text: as it is if all of it is printable ASCII, else "0x" and hexadecimal digits. Cut
- * with ".." where size is too small. Returns text. */
+ * with ".." where size (at least 8) is too small. Returns text. */
 const char *key_text(const struct kvr_key *key, char *text, size_t size);
 /* Sets "key" (printable ASCII) or "key_hex" in object. */
 void key_json(json_t *object, const struct kvr_key *key);
