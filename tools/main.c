@@ -4,10 +4,6 @@
 
 /* `kvrail --help` lists them in this order. */
 extern const struct cli_command cmd_status, cmd_errors, cmd_config, cmd_latency;
-#pragma weak cmd_status
-#pragma weak cmd_errors
-#pragma weak cmd_config
-#pragma weak cmd_latency
 extern const struct cli_command cmd_get, cmd_put, cmd_del, cmd_touch, cmd_match;
 extern const struct cli_command cmd_ping, cmd_stat, cmd_bench, cmd_replay, cmd_workload;
 
