@@ -3,7 +3,6 @@
  * Each poll core is a thread of its own between the last step and its undoing. */
 #include "dataplane/boot.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <rte_eal.h>
 #include <rte_launch.h>
@@ -333,13 +332,11 @@ void dataplane_stop(struct dataplane *d)
 static void say_ready(const struct dataplane *d)
 {
     const struct frame_self *self = &d->port.self;
-    char ip4[INET_ADDRSTRLEN] = "-", ip6[INET6_ADDRSTRLEN] = "-", cpus[1024] = "";
+    const char *ip4 = self->has_ip4 ? d->settings.ipv4 : "-";
+    const char *ip6 = self->has_ip6 ? d->settings.ipv6 : "-";
+    char cpus[1024] = "";
     size_t used = 0;
 
-    if (self->has_ip4)
-        inet_ntop(AF_INET, self->ip4, ip4, sizeof(ip4));
-    if (self->has_ip6)
-        inet_ntop(AF_INET6, self->ip6, ip6, sizeof(ip6));
     for (unsigned i = 0; i < d->nr_cores && used < sizeof(cpus); i++)
         used += (size_t)snprintf(cpus + used, sizeof(cpus) - used, "%s%u", i ? "," : "",
                                  d->cpus.cpus[i]);
