@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The steps of one block's life after it was sealed: it enters the policy, leaves the index, waits
+ * for its readers and its pins, and gives its memory back. Owner core only. */
+#include "shm/partition_state.h"
+
+#define RECLAIM_BURST 64u /* blocks taken back in one call */
+#define PARKED_BURST 8u   /* pinned blocks looked at in one call */
+
+struct key_hash block_hash(const struct partition *partition, const struct block_desc *desc)
+{
+    const void *key = desc->key;
+
+    if (desc->key_len > KEY_INLINE)
+        key = partition->arena->data + (uint64_t)desc->key_place * DATA_UNIT;
+    return hash_key(key, desc->key_len, partition->arena->sb->seed);
+}
+
+void block_enter(struct partition *partition, uint32_t block)
+{
+    const struct block_desc *desc = desc_of(partition, block);
+
+    partition->ops->insert(partition->policy, block);
+    expiry_note(partition, block);
+    counter_add(&partition->header->items, 1);
+    counter_add(&partition->header->value_bytes, desc->value_len);
+}
+
+bool block_is_pinned(const struct partition *partition, uint32_t block)
+{
+    /* Pairs with the release in partition_unpin: what the pin's holder read, it read before. */
+    return __atomic_load_n(&partition->pins[block], __ATOMIC_ACQUIRE) != 0;
+}
+
+static void count_cause(struct part_header *header, const struct block_desc *desc,
+                        enum unlink_cause cause)
+{
+    switch (cause) {
+    case UNLINK_EVICTED:
+        counter_add(&header->evictions, 1);
+        counter_add(&header->evicted_bytes, desc->value_len);
+        break;
+    case UNLINK_EXPIRED:
+        counter_add(&header->expired, 1);
+        break;
+    case UNLINK_REPLACED:
+        counter_add(&header->replaced, 1);
+        break;
+    case UNLINK_DELETED:
+        break;
+    }
+}
+
+/* Hands unlinked blocks to the reclaimer as far as its lane takes them. */
+static void waiting_flush(struct partition *partition)
+{
+    while (partition->waiting.head != BLOCK_NONE &&
+           reclaim_defer(partition->lane, partition->waiting.head))
+        order_pop(&partition->waiting, partition->links);
+}
+
+void block_retire(struct partition *partition, uint32_t block, enum unlink_cause cause)
+{
+    struct block_desc *desc = desc_of(partition, block);
+    struct slab *slab = slab_of(partition, desc);
+
+    shared_store(&desc->state, (uint8_t)BLOCK_UNLINKED);
+    if (bit_test(partition->aside, block))
+        bit_clear(partition->aside, block);
+    else
+        partition->ops->remove(partition->policy, block);
+    lease_end(partition, block);
+    bit_clear(partition->expiring, block);
+    if (slab) {
+        slab_leave(&partition->alloc, slab, block);
+        slab_pending(&partition->alloc, slab, 1);
+    }
+    counter_add(&partition->header->items, -1ull);
+    counter_add(&partition->header->value_bytes, -(uint64_t)desc->value_len);
+    counter_add(&partition->header->unlinked, 1);
+    count_cause(partition->header, desc, cause);
+    order_append(&partition->waiting, partition->links, block);
+    partition->nr_grace++;
+    waiting_flush(partition);
+}
+
+void block_unlink(struct partition *partition, uint32_t block, enum unlink_cause cause)
+{
+    uint32_t head = partition->heads[block];
+    struct index_place place;
+
+    if (index_locate_block(&partition->index, head, block, &place)) {
+        chain_begin(&partition->index, head);
+        index_remove(&partition->index, &place);
+        chain_end(&partition->index, head);
+    }
+    block_retire(partition, block, cause);
+}
+
+static void free_push(struct partition *partition, uint32_t block)
+{
+    shared_store(&desc_of(partition, block)->state, (uint8_t)BLOCK_FREE);
+    partition->links[block].next = partition->free_head;
+    partition->free_head = block;
+    partition->nr_free++;
+}
+
+/* Nobody reads the block any more. */
+static void block_free(struct partition *partition, uint32_t block)
+{
+    const struct block_desc *desc = desc_of(partition, block);
+
+    if (units_held(desc))
+        alloc_give(&partition->alloc, desc->place);
+    free_push(partition, block);
+}
+
+static void park(struct partition *partition, uint32_t block)
+{
+    order_append(&partition->parked, partition->links, block);
+    partition->nr_parked++;
+}
+
+void block_drop(struct partition *partition, uint32_t block)
+{
+    struct block_desc *desc = desc_of(partition, block);
+    struct slab *slab = slab_of(partition, desc);
+
+    counter_add(&partition->header->reserved, -1ull);
+    if (slab) {
+        slab_leave(&partition->alloc, slab, block);
+        slab->reserved--;
+    }
+    if (!block_is_pinned(partition, block)) {
+        block_free(partition, block);
+        return;
+    }
+    shared_store(&desc->state, (uint8_t)BLOCK_UNLINKED);
+    counter_add(&partition->header->unlinked, 1);
+    park(partition, block);
+}
+
+static void unlinked_free(struct partition *partition, uint32_t block)
+{
+    block_free(partition, block);
+    counter_add(&partition->header->unlinked, -1ull);
+    counter_add(&partition->header->reclaimed, 1);
+}
+
+static bool parked_poll(struct partition *partition)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < PARKED_BURST && i < partition->nr_parked; i++) {
+        uint32_t block = order_pop(&partition->parked, partition->links);
+
+        partition->nr_parked--;
+        if (block_is_pinned(partition, block)) {
+            park(partition, block);
+            continue;
+        }
+        unlinked_free(partition, block);
+        any = true;
+    }
+    return any;
+}
+
+bool blocks_reclaim(struct partition *partition)
+{
+    bool any = false;
+    uint64_t word;
+
+    for (unsigned i = 0; i < RECLAIM_BURST && reclaim_take(partition->lane, &word); i++) {
+        uint32_t block = (uint32_t)word;
+        struct slab *slab = slab_of(partition, desc_of(partition, block));
+
+        partition->nr_grace--;
+        if (slab)
+            slab_pending(&partition->alloc, slab, -1);
+        if (block_is_pinned(partition, block))
+            park(partition, block);
+        else
+            unlinked_free(partition, block);
+        any = true;
+    }
+    if (partition->nr_parked)
+        any |= parked_poll(partition);
+    waiting_flush(partition);
+    return any;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making room. First choice is the policy's: the coldest block of the wanted class, as long as it
+ * is among the coldest of all. Where other classes hold the colder blocks, a window of chunks is
+ * emptied and changes hands. Unlinked memory comes back after its grace period, so a few slots are
+ * kept free ahead of need. Owner core only. */
+#include "shm/window.h"
+
+#include "shm/partition_state.h"
+
+#define WALK_NEAR 64u  /* candidates among which one of the class is preferred */
+#define WALK_FAR 4096u /* where nothing else can make room */
+#define ASIDE_BURST 32u
+#define ASIDE_ROUNDS 16u
+#define EMPTY_BURST 8u
+#define SAMPLE 512u      /* coldest blocks that count when a window is chosen */
+#define DRAIN_BURST 128u /* blocks unlinked in one call */
+#define DRAIN_CHUNKS 8u  /* emptied for a slab that could be smaller */
+#define DRAIN_GIVE_UP_MS 500u
+#define DRAIN_KEEP_MS 20u /* for the class that wanted it */
+#define DRAIN_KEEP_REFUSED 16u
+#define AHEAD_SLOTS_MIN 32u /* smaller classes keep nothing free */
+#define AHEAD_MAX 32u
+#define AHEAD_SHARE 256u
+
+struct walk {
+    uint32_t aside[ASIDE_BURST], empty[EMPTY_BURST];
+    unsigned nr_aside, nr_empty;
+    uint32_t passed; /* coldest block with memory of another class, or BLOCK_NONE */
+};
+
+/* One look along the policy's order; changes nothing. */
+static uint32_t walk_victim(struct partition *partition, uint16_t class, uint32_t limit,
+                            struct walk *walk)
+{
+    uint32_t looked = 0, block;
+
+    walk->nr_aside = walk->nr_empty = 0;
+    walk->passed = BLOCK_NONE;
+    partition->ops->walk_start(partition->policy);
+    while (looked < limit && (block = partition->ops->walk_next(partition->policy)) != BLOCK_NONE) {
+        const struct slab *slab;
+
+        if (lease_holds(partition, block)) {
+            if (walk->nr_aside == ASIDE_BURST)
+                break;
+            walk->aside[walk->nr_aside++] = block;
+            continue;
+        }
+        slab = slab_of(partition, desc_of(partition, block));
+        if (!slab && class != CLASS_NONE && walk->nr_empty < EMPTY_BURST) {
+            walk->empty[walk->nr_empty++] = block;
+            continue;
+        }
+        looked++;
+        if (block_is_pinned(partition, block))
+            continue;
+        if (class == CLASS_NONE || (slab && slab->class == class && !slab->draining))
+            return block;
+        if (slab && !slab->draining && walk->passed == BLOCK_NONE)
+            walk->passed = block;
+    }
+    return BLOCK_NONE;
+}
+
+/* The coldest block of the class (CLASS_NONE: of all) that may be evicted, if it is among the
+ * coldest limit. Colder blocks without memory go on the way: nothing else would ever evict them. */
+static uint32_t victim_pick(struct partition *partition, uint16_t class, uint32_t limit,
+                            uint32_t *passed)
+{
+    struct walk walk;
+    uint32_t block;
+
+    for (unsigned round = 0; round < ASIDE_ROUNDS; round++) {
+        block = walk_victim(partition, class, limit, &walk);
+        for (unsigned i = 0; i < walk.nr_aside; i++)
+            lease_set_aside(partition, walk.aside[i]);
+        for (unsigned i = 0; i < walk.nr_empty; i++)
+            block_unlink(partition, walk.empty[i], UNLINK_EVICTED);
+        if (block != BLOCK_NONE || walk.nr_aside < ASIDE_BURST)
+            break;
+    }
+    *passed = walk.passed;
+    return block;
+}
+
+/* Draining. */
+
+static void cold_mark(struct partition *partition, uint32_t *touched, unsigned *nr)
+{
+    partition->ops->walk_start(partition->policy);
+    for (*nr = 0; *nr < SAMPLE;) {
+        uint32_t block = partition->ops->walk_next(partition->policy);
+        struct slab *slab;
+
+        if (block == BLOCK_NONE)
+            break;
+        touched[(*nr)++] = block;
+        slab = slab_of(partition, desc_of(partition, block));
+        if (slab)
+            slab->cold += slab->slot_units;
+    }
+}
+
+static void cold_unmark(struct partition *partition, const uint32_t *touched, unsigned nr)
+{
+    for (unsigned i = 0; i < nr; i++) {
+        struct slab *slab = slab_of(partition, desc_of(partition, touched[i]));
+
+        if (slab)
+            slab->cold = 0;
+    }
+}
+
+/* Whether at least half of what the window holds is cold. */
+static bool window_is_cold(const struct alloc *alloc, uint32_t chunk, uint32_t count)
+{
+    uint64_t used = 0, cold = 0;
+
+    for (uint32_t i = chunk; i < chunk + count; i++) {
+        const struct slab *slab = &alloc->slabs[i];
+
+        if (alloc->chunks[i] == i) {
+            used += (uint64_t)slab->used * slab->slot_units;
+            cold += slab->cold;
+        }
+    }
+    return cold * 2 >= used;
+}
+
+/* Chooses a window and begins to empty it. only_cold: not at the cost of warm blocks. */
+static bool drain_begin(struct partition *partition, uint16_t class, uint32_t units, uint32_t nr,
+                        uint16_t except, bool only_cold)
+{
+    struct alloc *alloc = &partition->alloc;
+    uint32_t touched[SAMPLE], chunk = 0, count = 0;
+    unsigned nr_touched;
+    bool found;
+
+    cold_mark(partition, touched, &nr_touched);
+    found = window_choose(alloc, nr, except, &chunk, &count);
+    if (found && only_cold)
+        found = window_is_cold(alloc, chunk, count);
+    cold_unmark(partition, touched, nr_touched);
+    if (!found)
+        return false;
+    alloc_hold(alloc, chunk, count);
+    partition->drain = (struct drain){.chunk = chunk,
+                                      .count = count,
+                                      .need = alloc_chunks_min(alloc, units),
+                                      .class = class,
+                                      .since_ms = partition->now_ms};
+    room_poll(partition);
+    return true;
+}
+
+static void drain_end(struct partition *partition)
+{
+    alloc_unhold(&partition->alloc, partition->drain.chunk, partition->drain.count);
+    partition->drain.count = 0;
+}
+
+/* Unlinks what is left in the window. Returns whether all of it is empty. */
+static bool drain_step(struct partition *partition, bool *any)
+{
+    const struct drain *drain = &partition->drain;
+    const struct alloc *alloc = &partition->alloc;
+    unsigned budget = DRAIN_BURST;
+    bool empty = true;
+
+    for (uint32_t i = drain->chunk; i < drain->chunk + drain->count; i++) {
+        if (alloc->chunks[i] == CHUNK_HELD)
+            continue;
+        empty = false;
+        if (alloc->chunks[i] != i)
+            continue;
+        for (; budget && alloc->slabs[i].blocks.head != BLOCK_NONE; budget--, *any = true)
+            block_unlink(partition, alloc->slabs[i].blocks.head, UNLINK_EVICTED);
+    }
+    return empty;
+}
+
+bool room_poll(struct partition *partition)
+{
+    struct drain *drain = &partition->drain;
+    uint32_t age_ms = partition->now_ms - drain->since_ms;
+    bool any = false;
+
+    if (!drain->count)
+        return false;
+    if (drain->ready) {
+        any = age_ms > DRAIN_KEEP_MS;
+        if (any)
+            drain_end(partition);
+    } else if (drain_step(partition, &any)) {
+        drain->ready = any = true;
+        drain->since_ms = partition->now_ms;
+    } else if (age_ms > DRAIN_GIVE_UP_MS) {
+        drain_end(partition); /* somebody keeps a pin in it */
+    }
+    return any;
+}
+
+void room_claim(struct partition *partition, uint16_t class, uint32_t units)
+{
+    const struct drain *drain = &partition->drain;
+
+    if (drain->count && drain->ready && drain->class == class &&
+        alloc_chunks_min(&partition->alloc, units) <= drain->need)
+        drain_end(partition);
+}
+
+/* Room for one request. */
+
+static uint32_t ahead(uint32_t slots)
+{
+    if (slots < AHEAD_SLOTS_MIN)
+        return 0;
+    return 1 + slots / AHEAD_SHARE < AHEAD_MAX ? 1 + slots / AHEAD_SHARE : AHEAD_MAX;
+}
+
+/* Colder blocks of other classes were passed by. Once a slab's worth of warmer ones has gone in
+ * their place, their memory changes hands. */
+static void passed_note(struct partition *partition, uint16_t class, uint32_t passed)
+{
+    struct alloc *alloc = &partition->alloc;
+    uint32_t units = alloc->table.classes[class].units;
+    const struct slab *slab;
+
+    if (passed == BLOCK_NONE) {
+        partition->passed_units = 0;
+        return;
+    }
+    slab = slab_of(partition, desc_of(partition, passed));
+    partition->passed_units += units;
+    if (partition->drain.count ||
+        partition->passed_units < (uint64_t)slab->nr_chunks * alloc->chunk_units)
+        return;
+    partition->passed_units = 0;
+    (void)drain_begin(partition, class, units, alloc_chunks_min(alloc, units), class, true);
+}
+
+static bool evict_of_class(struct partition *partition, uint16_t class, uint32_t limit)
+{
+    uint32_t passed, block = victim_pick(partition, class, limit, &passed);
+
+    if (block == BLOCK_NONE)
+        return false;
+    block_unlink(partition, block, UNLINK_EVICTED);
+    passed_note(partition, class, passed);
+    return true;
+}
+
+static bool drain_for(struct partition *partition, uint16_t class, uint32_t units)
+{
+    uint32_t least = alloc_chunks_min(&partition->alloc, units);
+    uint32_t limit = least > DRAIN_CHUNKS ? least : DRAIN_CHUNKS;
+    uint32_t nr = alloc_slab_chunks(&partition->alloc, class, units, limit);
+    uint16_t except = class == CLASS_RUN ? CLASS_NONE : class;
+
+    return drain_begin(partition, class, units, nr, except, false) ||
+           (nr > least && drain_begin(partition, class, units, least, except, false));
+}
+
+enum kvr_status room_make(struct partition *partition, uint16_t class, uint32_t units)
+{
+    struct size_class *kind = &partition->alloc.table.classes[class];
+    bool own = class != CLASS_RUN && kind->slots;
+
+    if (class != CLASS_RUN)
+        units = kind->units;
+    if (own) {
+        if (kind->pending <= ahead(kind->slots))
+            (void)evict_of_class(partition, class, WALK_NEAR);
+        if (kind->pending)
+            return KVR_BUSY;
+    }
+    if (partition->drain.count) {
+        room_poll(partition);
+        if (partition->drain.ready && ++partition->drain.refused > DRAIN_KEEP_REFUSED)
+            drain_end(partition);
+        return KVR_BUSY;
+    }
+    if (drain_for(partition, class, units))
+        return KVR_BUSY;
+    if (own && evict_of_class(partition, class, WALK_FAR))
+        return KVR_BUSY;
+    if (drain_begin(partition, class, units, alloc_chunks_min(&partition->alloc, units), CLASS_NONE,
+                    false))
+        return KVR_BUSY;
+    return partition->nr_grace ? KVR_BUSY : KVR_NO_SPACE;
+}
+
+enum kvr_status room_make_descriptor(struct partition *partition)
+{
+    uint32_t passed, block;
+
+    if (partition->nr_grace <= ahead(partition->nr_blocks)) {
+        block = victim_pick(partition, CLASS_NONE, WALK_FAR, &passed);
+        if (block != BLOCK_NONE)
+            block_unlink(partition, block, UNLINK_EVICTED);
+    }
+    return partition->nr_grace ? KVR_BUSY : KVR_NO_SPACE;
+}
+
+void room_keep(struct partition *partition, uint16_t class)
+{
+    const struct size_class *kind = &partition->alloc.table.classes[class];
+    uint32_t passed, block;
+
+    if (partition->nr_free + partition->nr_grace < ahead(partition->nr_blocks)) {
+        block = victim_pick(partition, CLASS_NONE, WALK_NEAR, &passed);
+        if (block != BLOCK_NONE)
+            block_unlink(partition, block, UNLINK_EVICTED);
+    }
+    if (class == CLASS_RUN)
+        return;
+    /* Twice: a class that has just filled up gets its reserve within a few allocations. */
+    for (unsigned i = 0; i < 2; i++)
+        if (alloc_available(&partition->alloc, class, kind->units) + kind->pending <
+            ahead(kind->slots))
+            (void)evict_of_class(partition, class, WALK_NEAR);
+}
+
+struct chain_pick {
+    const struct partition *partition;
+    uint32_t block;
+};
+
+static bool chain_look(void *context, uint32_t block, uint16_t)
+{
+    struct chain_pick *pick = context;
+
+    if (pick->block == BLOCK_NONE)
+        pick->block = block;
+    if (lease_holds(pick->partition, block) || block_is_pinned(pick->partition, block))
+        return true;
+    pick->block = block;
+    return false;
+}
+
+uint32_t room_in_chain(struct partition *partition, uint32_t head)
+{
+    struct chain_pick pick = {.partition = partition, .block = BLOCK_NONE};
+
+    index_visit(&partition->index, head, chain_look, &pick);
+    return pick.block;
+}
