@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The arithmetic of flow.h; no clocks, no sockets: the caller says what time it is. */
+#include "client/flow.h"
+
+#include "base/clock.h"
+
+#define EPOCH_NS (5 * NS_PER_S)
+#define SLACK_NS (NS_PER_MS) /* delay that is never held against the path */
+#define GROWTH_DATAGRAMS 4u  /* a round trip */
+
+void flow_setup(struct flow *flow, uint32_t window_max, uint32_t datagram, uint64_t now_ns)
+{
+    *flow = (struct flow){.window_max = window_max,
+                          .datagram = datagram,
+                          .min_ns = UINT64_MAX,
+                          .min_next_ns = UINT64_MAX,
+                          .epoch_ns = now_ns,
+                          .starting = true};
+    flow->window = window_max / 4;
+    if (flow->window < 2 * datagram)
+        flow->window = 2 * datagram;
+}
+
+void flow_sample(struct flow *flow, uint64_t rtt_ns, uint64_t now_ns)
+{
+    uint64_t off = rtt_ns > flow->srtt_ns ? rtt_ns - flow->srtt_ns : flow->srtt_ns - rtt_ns;
+
+    if (flow->srtt_ns == 0) {
+        flow->srtt_ns = rtt_ns;
+        flow->rttvar_ns = rtt_ns / 2;
+    } else {
+        flow->rttvar_ns += off / 4 - flow->rttvar_ns / 4;
+        flow->srtt_ns += rtt_ns / 8 - flow->srtt_ns / 8;
+    }
+    if (now_ns - flow->epoch_ns > EPOCH_NS) {
+        flow->min_ns = flow->min_next_ns;
+        flow->min_next_ns = UINT64_MAX;
+        flow->epoch_ns = now_ns;
+    }
+    if (rtt_ns < flow->min_next_ns)
+        flow->min_next_ns = rtt_ns;
+    if (rtt_ns < flow->min_ns)
+        flow->min_ns = rtt_ns;
+    flow->silence = 0;
+}
+
+static void shrink(struct flow *flow, uint32_t window, uint64_t now_ns)
+{
+    flow->starting = false;
+    if (now_ns - flow->cut_ns < flow->srtt_ns)
+        return;
+    flow->cut_ns = now_ns;
+    flow->window = window < 2 * flow->datagram ? 2 * flow->datagram : window;
+}
+
+void flow_delivered(struct flow *flow, uint32_t bytes, uint64_t rtt_ns, uint64_t now_ns)
+{
+    uint64_t target = flow->min_ns * 2 + SLACK_NS, grown = flow->window;
+
+    flow->silence = 0;
+    if (rtt_ns > target && flow->min_ns != UINT64_MAX) {
+        uint64_t cut = flow->window * (rtt_ns - target) / rtt_ns;
+        shrink(flow, (uint32_t)(flow->window - cut * 3 / 10), now_ns);
+        return;
+    }
+    if (flow->starting)
+        grown += bytes;
+    else
+        grown += (uint64_t)GROWTH_DATAGRAMS * flow->datagram * bytes / flow->window + 1;
+    if (grown > flow->window_max)
+        grown = flow->window_max;
+    if (grown > flow->window)
+        flow->window = (uint32_t)grown;
+}
+
+void flow_lost(struct flow *flow, uint64_t now_ns)
+{
+    flow->silence++;
+    shrink(flow, flow->window / 10 * 7, now_ns);
+}
+
+uint64_t flow_rto_ns(const struct flow *flow, unsigned n)
+{
+    uint64_t rto = FLOW_RTO_FIRST_NS;
+    unsigned doublings = n > 4 ? 3 : n > 0 ? n - 1 : 0;
+
+    if (flow->srtt_ns > 0)
+        rto = flow->srtt_ns + 4 * flow->rttvar_ns;
+    if (rto < FLOW_RTO_MIN_NS)
+        rto = FLOW_RTO_MIN_NS;
+    /* Nothing at all comes back: the server is gone, so knock less and less often. */
+    for (uint32_t silence = flow->silence; silence >= 64 && doublings < 8; silence /= 2)
+        doublings++;
+    rto <<= doublings;
+    return rto < FLOW_RTO_MAX_NS ? rto : FLOW_RTO_MAX_NS;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How much may be in flight towards one partition and how long to wait before asking again.
+ * Retransmission timer as RFC 6298 with a floor for datacenter paths; the window follows the delay
+ * as in Swift (Kumar et al., SIGCOMM'20): up by a few datagrams a round trip while the round trip
+ * stays near the shortest seen, down in proportion to the excess, at most once a round trip. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct flow {
+    uint64_t srtt_ns, rttvar_ns;  /* 0 = no sample yet */
+    uint64_t min_ns, min_next_ns; /* shortest of the last two epochs */
+    uint64_t epoch_ns;            /* start of this one */
+    uint64_t cut_ns;              /* the window was last cut at */
+    uint32_t window;              /* bytes */
+    uint32_t window_max;
+    uint32_t datagram; /* bytes of a full one */
+    uint32_t flying;   /* bytes in flight */
+    uint32_t silence;  /* timeouts since something arrived */
+    bool starting;     /* no sign of congestion yet: doubles every round trip */
+};
+
+#define FLOW_RTO_MIN_NS 2000000ull
+#define FLOW_RTO_FIRST_NS 50000000ull
+#define FLOW_RTO_MAX_NS 500000000ull
+
+void flow_setup(struct flow *flow, uint32_t window_max, uint32_t datagram, uint64_t now_ns);
+
+/* Bytes that may still be sent; something always may when nothing is in flight. */
+static inline bool flow_has_room(const struct flow *flow, uint32_t bytes)
+{
+    return flow->flying == 0 || flow->flying + bytes <= flow->window;
+}
+
+/* An exchange whose request was sent once took rtt_ns. */
+void flow_sample(struct flow *flow, uint64_t rtt_ns, uint64_t now_ns);
+/* bytes of it were delivered; call after flow_sample. rtt_ns 0: no sample for these. */
+void flow_delivered(struct flow *flow, uint32_t bytes, uint64_t rtt_ns, uint64_t now_ns);
+/* A datagram went unanswered. */
+void flow_lost(struct flow *flow, uint64_t now_ns);
+
+/* How long the n-th send (from 1) of a datagram may go unanswered, without jitter. */
+uint64_t flow_rto_ns(const struct flow *flow, unsigned n);

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sockets. What the kernel refuses is never an error for the caller: the datagram counts as lost
+ * and its timer repeats it. GSO is tried for trains of equal datagrams and given up for good when
+ * the kernel refuses it or when nothing sent that way was ever answered (a receiver that takes
+ * frames from a virtual device may see the unsegmented frame). */
+#include "client/link.h"
+
+#include <errno.h>
+#include <linux/udp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client/datagram.h"
+#include "client/session.h"
+
+#define BUFFER_WISH (8 << 20)
+#define GSO_SEGMENTS 40u
+#define GSO_BYTES 60000u
+#define IOVS_EACH 3u
+
+static const uint8_t zeroes[8];
+
+static void enlarge(int fd, int forced, int asked)
+{
+    int bytes = BUFFER_WISH;
+
+    if (setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof(bytes)) != 0)
+        (void)setsockopt(fd, SOL_SOCKET, asked, &bytes, sizeof(bytes));
+}
+
+void link_measure(struct link *link)
+{
+    struct kvr_client *client = link->client;
+    bool ipv6 = client->address.ss_family == AF_INET6;
+    uint32_t headers = ipv6 ? 48 : 28, payload = KVR_DATAGRAM_MIN_MAX;
+    int mtu = 0;
+    socklen_t len = sizeof(mtu);
+
+    if (getsockopt(link->fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu,
+                   &len) == 0 &&
+        mtu > (int)(KVR_DATAGRAM_MIN_MAX + headers))
+        payload = (uint32_t)mtu - headers;
+    if (payload < client->mtu_payload)
+        client->mtu_payload = payload;
+}
+
+static int open_socket(struct link *link)
+{
+    struct kvr_client *client = link->client;
+    struct sockaddr_storage address = client->address;
+    uint16_t port = htons((uint16_t)(client->port + link->partition));
+    bool ipv6 = address.ss_family == AF_INET6;
+    int discover = ipv6 ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
+
+    link->fd = socket(address.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (link->fd < 0)
+        return -errno;
+    enlarge(link->fd, SO_RCVBUFFORCE, SO_RCVBUF);
+    enlarge(link->fd, SO_SNDBUFFORCE, SO_SNDBUF);
+    (void)setsockopt(link->fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                     ipv6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &discover, sizeof(discover));
+    if (ipv6)
+        ((struct sockaddr_in6 *)&address)->sin6_port = port;
+    else
+        ((struct sockaddr_in *)&address)->sin_port = port;
+    if (connect(link->fd, (struct sockaddr *)&address, client->address_len) != 0)
+        return -errno;
+    return 0;
+}
+
+int link_open(struct kvr_client *client, uint16_t partition)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = partition};
+    struct link *link = calloc(1, sizeof(*link));
+    int rc;
+
+    if (!link)
+        return -ENOMEM;
+    link->client = client;
+    link->partition = partition;
+    link->state = LINK_HELLO;
+    rc = open_socket(link);
+    if (rc == 0 && epoll_ctl(client->wake->epoll_fd, EPOLL_CTL_ADD, link->fd, &event) != 0)
+        rc = -errno;
+    if (rc != 0) {
+        if (link->fd >= 0)
+            close(link->fd);
+        free(link);
+        return rc;
+    }
+    for (unsigned p = 0; p < KVR_PRIORITIES; p++)
+        for (unsigned t = 0; t < TRAFFICS; t++)
+            TAILQ_INIT(&link->ready[p][t]);
+    TAILQ_INIT(&link->streams);
+    link_measure(link);
+    order_reset(&link->order);
+    flow_setup(&link->flow, client->options.window_bytes, client->mtu_payload, client->now_ns);
+    client->links[partition] = link;
+    return 0;
+}
+
+void link_close(struct kvr_client *client, uint16_t partition)
+{
+    struct link *link = client->links[partition];
+
+    if (!link)
+        return;
+    client->links[partition] = NULL;
+    client->busy_links &= ~(1ull << partition);
+    close(link->fd);
+    free(link->fence_key);
+    free(link);
+}
+
+/* What leaves in one system call. */
+struct batch {
+    struct mmsghdr messages[OUT_MAX];
+    struct iovec iovs[OUT_MAX * IOVS_EACH];
+    union {
+        struct cmsghdr head;
+        uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+    } controls[OUT_MAX];
+    uint32_t first[OUT_MAX + 1]; /* message -> its first datagram of link->out */
+    uint32_t nr_messages, nr_iovs;
+};
+
+static void add_iov(struct batch *batch, const void *bytes, uint32_t len)
+{
+    if (len > 0)
+        batch->iovs[batch->nr_iovs++] = (struct iovec){(void *)(uintptr_t)bytes, len};
+}
+
+static void add_segment(struct batch *batch, const struct datagram *datagram)
+{
+    add_iov(batch, datagram->bytes, datagram->head_len);
+    add_iov(batch, datagram->tail, datagram->tail_len);
+    add_iov(batch, zeroes, pad8(datagram->tail_len) - datagram->tail_len);
+}
+
+/* How many datagrams from this one on can be segments of one message. */
+static uint32_t segments(const struct link *link, uint32_t at)
+{
+    uint32_t size = datagram_len(link->out[at]), bytes = size, n = 1;
+
+    if (link->gso_off || link->out[at]->tail_len == 0)
+        return 1;
+    while (at + n < link->nr_out && n < GSO_SEGMENTS && link->out[at + n]->tail_len > 0) {
+        uint32_t next = datagram_len(link->out[at + n]);
+        if (next > size || bytes + next > GSO_BYTES)
+            break;
+        bytes += next;
+        n++;
+        if (next < size)
+            break; /* only the last segment may be shorter */
+    }
+    return n;
+}
+
+static void add_message(struct batch *batch, struct link *link, uint32_t at, uint32_t n)
+{
+    struct msghdr *message = &batch->messages[batch->nr_messages].msg_hdr;
+    uint32_t first_iov = batch->nr_iovs;
+
+    memset(message, 0, sizeof(*message));
+    for (uint32_t i = 0; i < n; i++) {
+        add_segment(batch, link->out[at + i]);
+        link->out[at + i]->by_gso = n > 1;
+    }
+    message->msg_iov = batch->iovs + first_iov;
+    message->msg_iovlen = batch->nr_iovs - first_iov;
+    if (n > 1) {
+        struct cmsghdr *control = &batch->controls[batch->nr_messages].head;
+        uint16_t size = (uint16_t)datagram_len(link->out[at]);
+
+        control->cmsg_level = IPPROTO_UDP;
+        control->cmsg_type = UDP_SEGMENT;
+        control->cmsg_len = CMSG_LEN(sizeof(size));
+        memcpy(CMSG_DATA(control), &size, sizeof(size));
+        message->msg_control = control;
+        message->msg_controllen = sizeof(batch->controls[0].bytes);
+    }
+    batch->first[batch->nr_messages++] = at;
+}
+
+static void count_sent(struct link *link, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        link->client->stats.tx_datagrams++;
+        link->client->stats.tx_bytes += datagram_len(link->out[i]);
+    }
+}
+
+/* Sends link->out[from..]; returns where to go on, or nr_out when there is no use in trying. */
+static uint32_t transmit_from(struct link *link, uint32_t from)
+{
+    struct batch batch = {.nr_messages = 0};
+    int sent;
+
+    for (uint32_t at = from; at < link->nr_out;) {
+        uint32_t n = segments(link, at);
+        add_message(&batch, link, at, n);
+        at += n;
+    }
+    batch.first[batch.nr_messages] = link->nr_out;
+    sent = sendmmsg(link->fd, batch.messages, batch.nr_messages, 0);
+    if (sent > 0) {
+        count_sent(link, from, batch.first[sent]);
+        return batch.first[sent];
+    }
+    switch (errno) {
+    case EIO:
+    case EINVAL:
+    case EOPNOTSUPP:
+        if (!link->gso_off && batch.first[1] > from + 1) {
+            link->gso_off = true;
+            return from;
+        }
+        return batch.first[1];
+    case EMSGSIZE:
+        link_measure(link);
+        if (link->client->mtu_payload < link->client->max_datagram)
+            link->client->max_datagram = link->client->mtu_payload & ~7u;
+        link->gso_off |= batch.first[1] > from + 1;
+        return batch.first[1];
+    case EAGAIN:
+    case ENOBUFS:
+        return link->nr_out;
+    default: /* an ICMP error that waited for us, or no route: others may still leave */
+        return batch.first[1];
+    }
+}
+
+void link_transmit(struct link *link)
+{
+    for (uint32_t at = 0; at < link->nr_out;)
+        at = transmit_from(link, at);
+    link->nr_out = 0;
+}
+
+void link_push(struct link *link, struct datagram *datagram)
+{
+    if (link->nr_out == OUT_MAX)
+        link_transmit(link);
+    link->out[link->nr_out++] = datagram;
+}
+
+void link_send(struct link *link, const uint8_t *bytes, uint32_t len)
+{
+    /* Twice: the first may only fetch the ICMP error of an earlier one. */
+    for (int i = 0; i < 2; i++) {
+        if (send(link->fd, bytes, len, 0) == (ssize_t)len) {
+            link->client->stats.tx_datagrams++;
+            link->client->stats.tx_bytes += len;
+            return;
+        }
+        if (errno == EAGAIN)
+            return;
+    }
+}
+
+static void accept_bytes(struct link *link, const uint8_t *bytes, uint32_t len)
+{
+    struct kvr_client *client = link->client;
+    struct checked_reply reply;
+    enum check_fault fault = check_reply(bytes, len, &reply);
+
+    client->stats.rx_datagrams++;
+    client->stats.rx_bytes += len;
+    if (fault == CHECK_CRC || fault == CHECK_LENGTH)
+        client->stats.rx_corrupt++;
+    else if (fault != CHECK_OK || reply.hdr.session != client->session)
+        client->stats.rx_unexpected++;
+    else if ((reply.hdr.id & SLOT_HELLO) == SLOT_HELLO)
+        session_answer(link, &reply);
+    else
+        datagram_answer(link, &reply);
+}
+
+unsigned link_receive(struct link *link)
+{
+    struct kvr_client *client = link->client;
+    struct mmsghdr messages[IN_MAX];
+    struct iovec iovs[IN_MAX];
+    int n;
+
+    memset(messages, 0, sizeof(messages));
+    for (unsigned i = 0; i < IN_MAX; i++) {
+        iovs[i] = (struct iovec){client->in_bytes + (size_t)i * client->in_size, client->in_size};
+        messages[i].msg_hdr.msg_iov = &iovs[i];
+        messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    n = recvmmsg(link->fd, messages, IN_MAX, MSG_DONTWAIT, NULL);
+    if (n <= 0)
+        return 0;
+    client->now_ns = clock_ns();
+    for (int i = 0; i < n; i++)
+        accept_bytes(link, iovs[i].iov_base, messages[i].msg_len);
+    return (unsigned)n;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Waiting for datagrams and times: one epoll set with every socket and, for those who wait on
+ * kvr_fd themselves, a timer. */
+#include "client/poll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "client/datagram.h"
+#include "client/link.h"
+#include "client/pack.h"
+#include "client/session.h"
+#include "client/task.h"
+
+#define TIMER_EVENT UINT32_MAX
+#define EVENTS_MAX 16
+#define ROUNDS_MAX 8u /* of IN_MAX datagrams before timers and sending get their turn */
+
+bool wake_create(struct kvr_client *client)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = TIMER_EVENT};
+    struct wake *wake = calloc(1, sizeof(*wake));
+
+    client->wake = wake;
+    if (!wake)
+        return false;
+    wake->armed_ns = NEVER;
+    wake->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    wake->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return wake->timer_fd >= 0 && wake->epoll_fd >= 0 &&
+           epoll_ctl(wake->epoll_fd, EPOLL_CTL_ADD, wake->timer_fd, &event) == 0;
+}
+
+void wake_destroy(struct kvr_client *client)
+{
+    if (!client->wake)
+        return;
+    if (client->wake->timer_fd >= 0)
+        close(client->wake->timer_fd);
+    if (client->wake->epoll_fd >= 0)
+        close(client->wake->epoll_fd);
+    free(client->wake);
+}
+
+static void look_at_time(struct kvr_client *client)
+{
+    client->now_ns = clock_ns();
+    if (client->now_ns >= client->next_due_ns) {
+        datagrams_expire(client);
+        sessions_expire(client);
+    }
+    tasks_expire(client);
+}
+
+void poll_turn(struct kvr_client *client)
+{
+    look_at_time(client);
+    pack_all(client);
+}
+
+static uint64_t next_time(const struct kvr_client *client)
+{
+    uint64_t next = client->next_due_ns;
+
+    if (client->next_deadline_ns < next)
+        next = client->next_deadline_ns;
+    return client->next_delayed_ns < next ? client->next_delayed_ns : next;
+}
+
+static void set_timer(struct wake *wake, uint64_t at_ns)
+{
+    struct itimerspec when = {0};
+
+    if (at_ns == wake->armed_ns)
+        return;
+    wake->armed_ns = at_ns;
+    if (at_ns != NEVER) {
+        when.it_value.tv_sec = (time_t)(at_ns / NS_PER_S);
+        when.it_value.tv_nsec = (long)(at_ns % NS_PER_S);
+    }
+    (void)timerfd_settime(wake->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+void poll_arm(struct kvr_client *client)
+{
+    if (!client->wake->watched)
+        return;
+    if (client->wake->asked || !TAILQ_EMPTY(&client->completed))
+        set_timer(client->wake, 1);
+    else
+        set_timer(client->wake, next_time(client));
+}
+
+static void drain_timer(struct wake *wake)
+{
+    uint64_t times;
+
+    (void)!read(wake->timer_fd, &times, sizeof(times));
+    wake->armed_ns = NEVER;
+}
+
+static void take_events(struct kvr_client *client, const struct epoll_event *events, int n)
+{
+    for (int i = 0; i < n; i++) {
+        uint32_t p = events[i].data.u32;
+        struct link *link;
+
+        if (p == TIMER_EVENT) {
+            drain_timer(client->wake);
+            continue;
+        }
+        link = client->links[p];
+        for (unsigned round = 0; round < ROUNDS_MAX; round++)
+            if (link_receive(link) < IN_MAX)
+                break;
+    }
+}
+
+static int wait_events(const struct kvr_client *client, struct epoll_event *events,
+                       uint64_t until_ns)
+{
+    uint64_t wait_ns = until_ns > client->now_ns ? until_ns - client->now_ns : 0;
+    struct timespec wait = {.tv_sec = (time_t)(wait_ns / NS_PER_S),
+                            .tv_nsec = (long)(wait_ns % NS_PER_S)};
+    int n = epoll_pwait2(client->wake->epoll_fd, events, EVENTS_MAX,
+                         until_ns == NEVER ? NULL : &wait, NULL);
+
+    if (n < 0 && errno == ENOSYS) {
+        uint64_t wait_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
+        n = epoll_wait(client->wake->epoll_fd, events, EVENTS_MAX,
+                       wait_ms > 1000 ? 1000 : (int)wait_ms);
+    }
+    return n;
+}
+
+void poll_wait(struct kvr_client *client, uint64_t until_ns)
+{
+    struct epoll_event events[EVENTS_MAX];
+    uint64_t next = next_time(client);
+
+    take_events(client, events, wait_events(client, events, next < until_ns ? next : until_ns));
+    poll_turn(client);
+}

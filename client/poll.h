@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one place where a handle waits. */
+#pragma once
+
+#include "client/handle.h"
+
+[[nodiscard]] bool wake_create(struct kvr_client *client);
+void wake_destroy(struct kvr_client *client);
+
+/* Reads the clock, ends and repeats what is due, sends what may be sent. */
+void poll_turn(struct kvr_client *client);
+/* Waits until something arrives, is due, or until_ns; takes what arrived; then a turn. */
+void poll_wait(struct kvr_client *client, uint64_t until_ns);
+/* Sets the timer behind kvr_fd to the next time that something is due. */
+void poll_arm(struct kvr_client *client);
