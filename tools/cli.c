@@ -151,6 +151,8 @@ static void show_help(const struct cli_command *command)
     fputs("\nExit status: 0 ok, 1 error, 2 usage, 3 degraded, 4 unreachable.\n", stdout);
 }
 
+#define SHORTS_MAX (2 * CLI_OPTIONS_MAX + 4)
+
 static void add_options(const struct cli_option *from, struct option *longs, unsigned *nr_longs,
                         char *shorts)
 {
@@ -158,10 +160,9 @@ static void add_options(const struct cli_option *from, struct option *longs, uns
         longs[(*nr_longs)++] = (struct option){
             from->name, from->arg ? required_argument : no_argument, NULL, from->id};
         if (from->id < CLI_LONG) {
-            shorts += strlen(shorts);
-            *shorts++ = (char)from->id;
-            *shorts++ = from->arg ? ':' : 0;
-            *shorts = 0;
+            size_t used = strlen(shorts);
+
+            snprintf(shorts + used, SHORTS_MAX - used, "%c%s", from->id, from->arg ? ":" : "");
         }
     }
 }
@@ -220,12 +221,12 @@ static bool common_option(struct cli *cli, int id, bool *stop)
 int cli_getopt(struct cli *cli, int argc, char **argv)
 {
     struct option longs[CLI_OPTIONS_MAX + 1] = {0};
-    char shorts[2 * CLI_OPTIONS_MAX + 4] = "+:";
+    char shorts[SHORTS_MAX];
     unsigned nr_longs = 0;
     bool stop;
 
     /* Options may follow arguments everywhere but in front of the subcommand's name. */
-    memcpy(shorts, cli->command->run ? ":" : "+:", cli->command->run ? 2 : 3);
+    snprintf(shorts, sizeof(shorts), "%s", cli->command->run ? ":" : "+:");
     add_options(cli->command->options, longs, &nr_longs, shorts);
     add_options(common_options, longs, &nr_longs, shorts);
     for (;;) {
@@ -412,6 +413,7 @@ int cli_main(const struct cli_command *const commands[], unsigned nr_commands, i
     struct cli cli = {.command = &program, .priority = KVR_NORMAL};
     int id, code;
 
+    optind = 0;
     while ((id = cli_getopt(&cli, argc, argv)) > 0) {
         if (id == OPT_VERSION)
             printf("kvrail %s\n", kvr_version());
