@@ -8,7 +8,10 @@
 
 static const struct driver_traits drivers[] = {
     {.driver = "net_tap", .copies = true, .software_checksums = true, .owns_interface = true},
-    {.driver = "net_af_packet", .copies = true, .partial_checksums = true},
+    {.driver = "net_af_packet",
+     .copies = true,
+     .partial_checksums = true,
+     .mtu_of_interface = true},
     {.driver = "net_af_xdp", .copies = true, .partial_checksums = true},
     {.driver = "net_memif", .copies = true, .late_link = true, .one_queue = true},
     {.driver = "net_vhost", .copies = true, .late_link = true, .one_queue = true},
@@ -26,6 +29,13 @@ const struct driver_traits *driver_find(const char *driver)
     while (traits->driver && strcmp(traits->driver, driver))
         traits++;
     return traits;
+}
+
+unsigned frame_room(unsigned mtu)
+{
+    unsigned frame = mtu + 14 + 4 + 4, ring_header = 80; /* of AF_PACKET */
+
+    return (frame + ring_header + 1023) / 1024 * 1024;
 }
 
 static bool has(const char *device, const char *key)
@@ -62,6 +72,7 @@ int driver_device_args(const char *device, unsigned queues, unsigned mtu, char *
         {"net_af_packet", "qpairs", ",qpairs=%u"},
         {"net_af_xdp", "queue_count", ",queue_count=%u"},
     };
+    unsigned room = frame_room(mtu);
     int rc = 0;
 
     if ((size_t)snprintf(out, size, "%s", device) >= size)
@@ -69,8 +80,12 @@ int driver_device_args(const char *device, unsigned queues, unsigned mtu, char *
     for (unsigned i = 0; queues > 1 && i < sizeof(queue_args) / sizeof(queue_args[0]); i++)
         if (is(device, queue_args[i].driver) && !has(device, queue_args[i].key))
             rc = append(out, size, queue_args[i].format, queues);
-    /* One frame of the shared ring must hold a packet; by default it has 2,048 bytes. */
-    if (!rc && is(device, "net_af_packet") && mtu > 1900 && !has(device, "framesz"))
-        rc = append(out, size, ",framesz=16384,blocksz=65536", 0);
+    /* One slot of the shared ring must hold a frame, and a packet buffer the slot; the default is
+     * 2,048 bytes. A block of whole pages holds whole slots. */
+    if (!rc && is(device, "net_af_packet") && room != 2048 && !has(device, "framesz")) {
+        rc = append(out, size, ",framesz=%u", room);
+        if (!rc)
+            rc = append(out, size, ",blocksz=%u", 4 * room);
+    }
     return rc;
 }

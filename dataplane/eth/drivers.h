@@ -12,10 +12,15 @@ struct driver_traits {
     bool partial_checksums;  /* may receive frames whose checksum the sender left to hardware */
     bool owns_interface;     /* has a kernel interface of its own with the port's MAC (TAP) */
     bool late_link;          /* has a link only once its peer connects */
+    bool mtu_of_interface;   /* carries what its kernel interface does, whatever it reports */
     bool one_queue;          /* the peer decides how many queues really work: use the first */
 };
 
 const struct driver_traits *driver_find(const char *driver);
+
+/* Bytes of a packet buffer that holds one whole frame, with what drivers put in front of it or want
+ * it rounded up to. */
+unsigned frame_room(unsigned mtu);
 
 /* Device string with what the driver needs for this many queues and MTU and the string does not
  * say. -EINVAL: too long. */

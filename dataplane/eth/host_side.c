@@ -97,6 +97,27 @@ static int bring_up(const char *interface)
     return rc;
 }
 
+int interface_set_mtu(unsigned index, unsigned mtu)
+{
+    struct ifreq request = {0};
+    int fd, rc = 0;
+
+    if (!if_indextoname(index, request.ifr_name))
+        return -errno;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (ioctl(fd, SIOCGIFMTU, &request) < 0) {
+        rc = -errno;
+    } else if ((unsigned)request.ifr_mtu < mtu) {
+        request.ifr_mtu = (int)mtu;
+        if (ioctl(fd, SIOCSIFMTU, &request) < 0)
+            rc = -errno;
+    }
+    close(fd);
+    return rc;
+}
+
 int host_side_setup(const char *interface, const char *ipv4, const char *ipv6, struct fault *fault)
 {
     unsigned index = if_nametoindex(interface), prefix;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernel's side of a TAP device: gets its addresses and comes up. Main thread, at start. */
+/* The kernel's interface under a port: its MTU; for a TAP also its addresses and that it comes up.
+ * Main thread, at start. */
 #pragma once
 
 #include "dataplane/eth/fault.h"
@@ -7,3 +8,6 @@
 /* ipv4, ipv6: "ADDRESS/PREFIX" or "". IPv6 that this kernel does not have is noted. -errno. */
 [[nodiscard]] int host_side_setup(const char *interface, const char *ipv4, const char *ipv6,
                                   struct fault *fault);
+
+/* Raises the MTU of an interface that has a smaller one. -errno. */
+[[nodiscard]] int interface_set_mtu(unsigned index, unsigned mtu);

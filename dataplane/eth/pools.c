@@ -5,8 +5,8 @@
 #include "dataplane/eth/pools.h"
 
 #include <errno.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
-#include <rte_ether.h>
 #include <rte_mempool.h>
 #include <string.h>
 
@@ -14,21 +14,19 @@
 #include "dataplane/request.h"
 
 #define CACHE 256u
+#define PAGE 4096u
 #define OTHER_MEMORY (6u << 20) /* what EAL and drivers take of packet_memory */
 #define ROUND_UP(n, to) (((n) + (to)-1) / (to) * (to))
 
-/* Room for one whole frame; drivers want multiples of 1 KiB. */
-static uint32_t data_room(unsigned mtu)
+/* Bytes that a buffer takes: without hugepages none crosses a page that it could avoid. */
+static uint64_t buffer_size(size_t private_size, uint32_t room)
 {
-    uint32_t frame = mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN + RTE_VLAN_HLEN;
+    uint32_t size = rte_mempool_calc_obj_size(
+        (uint32_t)(sizeof(struct rte_mbuf) + private_size + room), 0, NULL);
 
-    return RTE_PKTMBUF_HEADROOM + ROUND_UP(frame, 1024u);
-}
-
-static uint64_t object_size(uint32_t private_size, uint32_t room)
-{
-    return rte_mempool_calc_obj_size((uint32_t)sizeof(struct rte_mbuf) + private_size + room, 0,
-                                     NULL);
+    if (rte_eal_has_hugepages())
+        return size;
+    return size > PAGE ? ROUND_UP(size, PAGE) : PAGE / (PAGE / size);
 }
 
 static struct rte_mempool *pool(const char *name, unsigned nr, size_t private_size, uint32_t room)
@@ -43,9 +41,9 @@ int pools_create(const struct settings *settings, struct port *port, struct faul
 {
     size_t request_size = ROUND_UP(sizeof(struct request), RTE_CACHE_LINE_SIZE);
     size_t pin_size = ROUND_UP(sizeof(struct pin), RTE_CACHE_LINE_SIZE);
-    uint32_t room = data_room(port->mtu);
-    uint64_t pair = object_size((uint32_t)request_size, room) + object_size(0, room) +
-                    object_size((uint32_t)pin_size, 0);
+    uint32_t room = RTE_PKTMBUF_HEADROOM + frame_room(port->mtu);
+    uint64_t pair =
+        buffer_size(request_size, room) + buffer_size(0, room) + buffer_size(pin_size, 0);
     uint64_t memory = settings->packet_memory << 20;
     uint64_t fit = memory > OTHER_MEMORY ? (memory - OTHER_MEMORY) / pair : 0;
     uint64_t pairs = settings->packet_buffers / 2;

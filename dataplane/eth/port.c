@@ -105,7 +105,13 @@ static int configure(struct port *port, const struct rte_eth_dev_info *device, s
     struct rte_eth_conf conf = {.rxmode.mtu = port->mtu};
     int rc;
 
-    if (port->mtu > device->max_mtu || port->mtu < device->min_mtu)
+    if (port->traits->mtu_of_interface) {
+        conf.rxmode.mtu = RTE_ETHER_MTU;
+        rc = interface_set_mtu(device->if_index, port->mtu);
+        if (rc)
+            return fault_set(fault, rc, "mtu: %u: the interface of %s refuses it: %s", port->mtu,
+                             device->driver_name, strerror(-rc));
+    } else if (port->mtu > device->max_mtu || port->mtu < device->min_mtu)
         return fault_set(fault, -EINVAL, "mtu: %u; the device %s takes %u to %u", port->mtu,
                          device->driver_name, device->min_mtu, device->max_mtu);
     if (!port->traits->software_checksums) {
@@ -125,6 +131,8 @@ static int configure(struct port *port, const struct rte_eth_dev_info *device, s
     if (rc)
         return fault_set(fault, rc, "device %s refuses %u queues with MTU %u: %s",
                          device->driver_name, port->nr_queues, port->mtu, eal_log_errors());
+    if (port->traits->mtu_of_interface)
+        return 0;
     rc = rte_eth_dev_set_mtu(port->id, (uint16_t)port->mtu);
     if (rc && rc != -ENOTSUP)
         return fault_set(fault, rc, "mtu: %u: the device %s refuses it: %s %s", port->mtu,

@@ -21,7 +21,7 @@ Test(drivers, queues_and_frame_sizes_are_asked_for_where_the_string_does_not_say
     cr_assert_str_eq(out, "net_af_packet0,iface=v0,qpairs=2");
     cr_assert_eq(driver_device_args("net_af_packet0,iface=v0,qpairs=1", 2, 9000, out, sizeof(out)),
                  0);
-    cr_assert_str_eq(out, "net_af_packet0,iface=v0,qpairs=1,framesz=16384,blocksz=65536");
+    cr_assert_str_eq(out, "net_af_packet0,iface=v0,qpairs=1,framesz=9216,blocksz=36864");
     cr_assert_eq(driver_device_args("net_af_xdp0,iface=v0", 4, 1500, out, sizeof(out)), 0);
     cr_assert_str_eq(out, "net_af_xdp0,iface=v0,queue_count=4");
     cr_assert_eq(driver_device_args("net_tap0,iface=kvr0", 4, 9000, out, sizeof(out)), 0);
