@@ -18,6 +18,8 @@ struct size_class {
     uint32_t used;    /* of these, by blocks in any state */
     uint32_t pending; /* of these, by unlinked blocks on their way back to this class */
     uint32_t partial; /* first slab with a free slot */
+    uint32_t asked;   /* requests turned away in turn asked_turn: so many may wait for memory */
+    uint32_t asked_turn;
 };
 
 struct class_table {

@@ -406,6 +406,7 @@ bool partition_poll(struct partition *partition, uint32_t now_ms)
     bool any;
 
     partition->now_ms = now_ms;
+    partition->turn++;
     any = blocks_reclaim(partition);
     any |= room_poll(partition);
     any |= expiry_poll(partition);

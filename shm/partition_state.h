@@ -41,6 +41,7 @@ struct partition {
     unsigned number;
     uint32_t nr_blocks, nr_words; /* of the bitmaps */
     uint32_t now_ms;              /* of the last call that said it */
+    uint32_t turn;                /* counts polls */
 
     struct index_writer index;
     struct alloc alloc;

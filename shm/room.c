@@ -19,8 +19,8 @@
 #define DRAIN_KEEP_MS 20u /* for the class that wanted it */
 #define DRAIN_KEEP_REFUSED 16u
 #define AHEAD_SLOTS_MIN 32u /* smaller classes keep nothing free */
-#define AHEAD_MAX 32u
-#define AHEAD_SHARE 256u
+#define AHEAD_MAX 64u
+#define AHEAD_SHARE 128u
 
 struct walk {
     uint32_t aside[ASIDE_BURST], empty[EMPTY_BURST];
@@ -261,6 +261,16 @@ static bool drain_for(struct partition *partition, uint16_t class, uint32_t unit
            (nr > least && drain_begin(partition, class, units, least, except, false));
 }
 
+/* How many requests of the class are turned away in this turn, this one included. Each asks once a
+ * turn, so this is how many blocks may be on their way back for them. */
+static uint32_t asked(const struct partition *partition, struct size_class *kind)
+{
+    if (kind->asked_turn != partition->turn)
+        kind->asked = 0;
+    kind->asked_turn = partition->turn;
+    return ++kind->asked;
+}
+
 enum kvr_status room_make(struct partition *partition, uint16_t class, uint32_t units)
 {
     struct size_class *kind = &partition->alloc.table.classes[class];
@@ -269,7 +279,7 @@ enum kvr_status room_make(struct partition *partition, uint16_t class, uint32_t 
     if (class != CLASS_RUN)
         units = kind->units;
     if (own) {
-        if (kind->pending <= ahead(kind->slots))
+        if (kind->pending < ahead(kind->slots) + asked(partition, kind))
             (void)evict_of_class(partition, class, WALK_NEAR);
         if (kind->pending)
             return KVR_BUSY;
