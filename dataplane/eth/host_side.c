@@ -8,7 +8,6 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -97,7 +96,7 @@ static int bring_up(const char *interface)
     return rc;
 }
 
-int interface_set_mtu(unsigned index, unsigned mtu)
+int interface_set_mtu(unsigned index, unsigned mtu, bool exact)
 {
     struct ifreq request = {0};
     int fd, rc = 0;
@@ -109,7 +108,7 @@ int interface_set_mtu(unsigned index, unsigned mtu)
         return -errno;
     if (ioctl(fd, SIOCGIFMTU, &request) < 0) {
         rc = -errno;
-    } else if ((unsigned)request.ifr_mtu < mtu) {
+    } else if ((unsigned)request.ifr_mtu < mtu || exact) {
         request.ifr_mtu = (int)mtu;
         if (ioctl(fd, SIOCSIFMTU, &request) < 0)
             rc = -errno;

@@ -3,11 +3,13 @@
  * Main thread, at start. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "dataplane/eth/fault.h"
 
 /* ipv4, ipv6: "ADDRESS/PREFIX" or "". IPv6 that this kernel does not have is noted. -errno. */
 [[nodiscard]] int host_side_setup(const char *interface, const char *ipv4, const char *ipv6,
                                   struct fault *fault);
 
-/* Raises the MTU of an interface that has a smaller one. -errno. */
-[[nodiscard]] int interface_set_mtu(unsigned index, unsigned mtu);
+/* exact: gives the interface this MTU; else raises it if it is smaller. -errno. */
+[[nodiscard]] int interface_set_mtu(unsigned index, unsigned mtu, bool exact);

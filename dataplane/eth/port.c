@@ -79,6 +79,7 @@ static int probe(const char *device, uint16_t *id, struct fault *fault)
         return fault_set(fault, rc, "device %s does not start: %s: %s", name,
                          *errors ? errors : strerror(-rc), advice(errors, device));
     }
+    eal_log_errors(); /* of things that are missing, but that it does without */
     if (rte_eth_dev_get_port_by_name(name, id) == 0)
         return 0;
     RTE_ETH_FOREACH_DEV(*id)
@@ -107,7 +108,7 @@ static int configure(struct port *port, const struct rte_eth_dev_info *device, s
 
     if (port->traits->mtu_of_interface) {
         conf.rxmode.mtu = RTE_ETHER_MTU;
-        rc = interface_set_mtu(device->if_index, port->mtu);
+        rc = interface_set_mtu(device->if_index, port->mtu, port->traits->owns_interface);
         if (rc)
             return fault_set(fault, rc, "mtu: %u: the interface of %s refuses it: %s", port->mtu,
                              device->driver_name, strerror(-rc));
