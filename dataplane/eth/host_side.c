@@ -96,6 +96,22 @@ static int bring_up(const char *interface)
     return rc;
 }
 
+/* A TAP has a carrier exactly while some program has opened it. */
+bool tap_is_held(const char *interface)
+{
+    struct ifreq request = {0};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool held = false;
+
+    if (fd < 0)
+        return false;
+    strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+    if (ioctl(fd, SIOCGIFFLAGS, &request) == 0)
+        held = request.ifr_flags & IFF_RUNNING;
+    close(fd);
+    return held;
+}
+
 int interface_set_mtu(unsigned index, unsigned mtu, bool exact)
 {
     struct ifreq request = {0};

@@ -13,3 +13,6 @@
 
 /* exact: gives the interface this MTU; else raises it if it is smaller. -errno. */
 [[nodiscard]] int interface_set_mtu(unsigned index, unsigned mtu, bool exact);
+
+/* Whether a program holds the TAP interface of this name. */
+bool tap_is_held(const char *interface);

@@ -5,12 +5,13 @@
 
 #include <errno.h>
 #include <net/if.h>
-#include <rte_bus_pci.h>
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dataplane/eth/address.h"
 #include "dataplane/eth/eal_log.h"
@@ -19,6 +20,7 @@
 #include "dataplane/eth/steer.h"
 #include "dataplane/note.h"
 
+#define LINK_WAIT_MS 50
 #define CHECKSUMS_RX (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM)
 #define CHECKSUMS_TX (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
 #define RSS_UDP (RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_UDP)
@@ -54,16 +56,30 @@ static const char *advice(const char *errors, const char *device)
 {
     if (strstr(errors, "Permission denied") || strstr(errors, "Operation not permitted"))
         return "run as root, or inside `unshare -Urn`";
-    if (strstr(errors, "busy") || strstr(errors, "exists"))
-        return "another program holds the interface: stop it or choose another name";
+    if (strstr(errors, "/dev/net/tun") && access("/dev/net/tun", R_OK | W_OK) && errno == EACCES)
+        return "run as root, or have root allow access to /dev/net/tun";
     if (strstr(errors, "/dev/net/tun"))
         return "this kernel has no TAP devices: load the module tun or choose another device";
-    if (strstr(errors, "No such device") || strstr(errors, "ioctl failed") ||
-        strstr(errors, "interface"))
+    if (strstr(errors, "busy") || strstr(errors, "BUSY"))
+        return "another program holds the interface: stop it or choose another name";
+    if (strstr(errors, "No such device") || strstr(errors, "interface: "))
         return "check that the interface in the device string exists";
     if (!strncmp(device, "net_", 4))
         return "check the device string";
     return "bind the device to vfio-pci (dpdk-devbind.py) and check its address";
+}
+
+/* The kernel would let a second program share the packets of a TAP. */
+static bool tap_is_free(const char *device)
+{
+    const char *iface = strstr(device, ",iface=");
+    char name[IF_NAMESIZE];
+
+    if (strncmp(device, "net_tap", 7) || !iface)
+        return true;
+    iface += strlen(",iface=");
+    snprintf(name, sizeof(name), "%.*s", (int)(strchrnul(iface, ',') - iface), iface);
+    return !tap_is_held(name);
 }
 
 static int probe(const char *device, uint16_t *id, struct fault *fault)
@@ -72,6 +88,11 @@ static int probe(const char *device, uint16_t *id, struct fault *fault)
     const char *errors;
     int rc;
 
+    if (!tap_is_free(device))
+        return fault_set(fault, -EBUSY,
+                         "device %s: another program holds the interface: stop it or choose "
+                         "another name",
+                         device);
     snprintf(name, sizeof(name), "%.*s", (int)(strchrnul(device, ',') - device), device);
     rc = rte_dev_probe(device);
     if (rc < 0 && rc != -EEXIST) {
@@ -192,6 +213,9 @@ int port_create(const struct settings *settings, unsigned nr_workers, unsigned n
     int rc;
 
     memset(port, 0, sizeof(*port));
+    if (settings->mtu < 1280 || settings->mtu > 9000)
+        return fault_set(fault, -EINVAL, "mtu: %u is not within 1280 to 9000",
+                         (unsigned)settings->mtu);
     port->mtu = (unsigned)settings->mtu;
     port->nr_workers = nr_workers;
     rc = set_addresses(settings, nr_partitions, &port->self, fault);
@@ -300,7 +324,8 @@ int port_start(struct port *port, const struct settings *settings, struct fault 
     }
     if (port->nr_queues > 1)
         steer_by_port(port);
-    port->link_up = link_is_up(port);
+    for (unsigned i = 0; !(port->link_up = link_is_up(port)) && i < LINK_WAIT_MS; i++)
+        rte_delay_us_sleep(1000);
     if (!port->link_up)
         note(port->traits->late_link ? "link is down: no peer has connected yet" : "link is down");
     else
