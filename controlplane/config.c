@@ -84,7 +84,7 @@ static bool flag_next(int argc, char *const *argv, int *at, struct flag *flag,
         if (strcmp(flag->name, bare[i]) == 0) {
             if (flag->value)
                 faults_add(faults, "--%s: takes no value", flag->name);
-            return true;
+            return !flag->value;
         }
     if (!flag->value && *at < argc)
         flag->value = argv[(*at)++];

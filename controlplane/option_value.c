@@ -47,7 +47,7 @@ static bool quantity_parse(const char *text, const struct unit *units, uint64_t 
     n = strtoull(text, &end, 10);
     if (errno)
         return false;
-    while (*end == ' ')
+    if (*end == ' ' && end[1])
         end++;
     for (; units->name; units++)
         if (strcmp(end, units->name) == 0)

@@ -10,6 +10,8 @@
 
 #include "controlplane/options.h"
 
+#define DEPTH_MAX 16 /* the parser's time grows with the square of the depth */
+
 struct reading {
     const char *path;
     struct options *options;
@@ -47,6 +49,11 @@ static bool skip(struct reading *reading, const yaml_event_t *start)
     while (depth > 0) {
         if (!next(reading, &event))
             return false;
+        if (depth > DEPTH_MAX) {
+            faults_add(reading->faults, "%snested too deep", where(reading, &event.start_mark));
+            yaml_event_delete(&event);
+            return false;
+        }
         depth += event.type == YAML_MAPPING_START_EVENT || event.type == YAML_SEQUENCE_START_EVENT;
         depth -= event.type == YAML_MAPPING_END_EVENT || event.type == YAML_SEQUENCE_END_EVENT;
         yaml_event_delete(&event);
