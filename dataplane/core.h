@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One poll core: everything its thread owns. Fields are the core's own unless they say otherwise. */
+/* One poll core: everything its thread owns. Fields are the core's own unless they say otherwise.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -32,9 +33,9 @@ struct live_settings {
 
 struct core {
     unsigned index, nr_cores;
-    uint64_t now_ns;  /* read once per loop turn */
-    uint32_t now_ms;  /* arena_ms(now_ns) */
-    uint64_t epoch;   /* of cookies: now_ns in units of cookie_ms */
+    uint64_t now_ns; /* read once per loop turn */
+    uint32_t now_ms; /* arena_ms(now_ns) */
+    uint64_t epoch;  /* of cookies: now_ns in units of cookie_ms */
     struct arena *arena;
     struct core_stats *stats;
     struct transport *transport;
@@ -42,7 +43,7 @@ struct core {
     unsigned nr_partitions;                           /* of the arena */
     struct session_table *sessions;
     struct upload_table *uploads;
-    struct handoff *handoff;         /* shared by all cores; its rings are SPSC */
+    struct handoff *handoff; /* shared by all cores; its rings are SPSC */
     const struct cookie_keys *cookies;
     struct cookie_cache *cookie_cache;
     struct live_settings *live;      /* main thread publishes; core_tick loads it */
@@ -50,13 +51,15 @@ struct core {
     struct request *parked, **parked_tail;
     unsigned nr_parked;
     uint64_t boot_id;
-    uint64_t burst_ns; /* arrival of the burst in work */
-    uint32_t crc_budget; /* bytes of uploads that this turn may still check */
-    uint32_t errors_second, errors_noted; /* at most ERRORS_PER_S go to the ring of errors */
-    uint16_t answered[KVR_OPCODES]; /* ops of the burst in work, for the latency histograms */
+    uint64_t burst_ns;                    /* arrival of the burst in work */
+    uint32_t crc_budget;                  /* bytes of uploads that this turn may still check */
+    uint32_t errors_second, errors_noted; /* the ring of errors takes some a second only */
+    uint16_t answered[KVR_OPCODES];       /* ops of the burst in work, for the latency histograms */
     uint16_t base_port;
     uint32_t max_datagram;
-    bool stop; /* atomic: set by the main thread */
+    uint32_t expired_ms; /* sessions and uploads were looked through then */
+    char policy[16];     /* of the partitions */
+    bool stop;           /* atomic: set by the main thread */
 };
 
 static inline unsigned partition_owner(const struct core *core, unsigned partition)
@@ -67,17 +70,17 @@ static inline unsigned partition_owner(const struct core *core, unsigned partiti
 /* ---- Made by the main thread, before the cores' threads run (core.c, handoff.c, cookie.c) ---- */
 
 struct core_options {
-    unsigned index, nr_cores;        /* index < nr_cores <= partitions of the arena */
-    struct arena *arena;             /* writable; outlives the core */
-    struct transport *transport;     /* the core's own */
-    struct handoff *handoff;         /* may be NULL with one core */
+    unsigned index, nr_cores;    /* index < nr_cores <= partitions of the arena */
+    struct arena *arena;         /* writable; outlives the core */
+    struct transport *transport; /* the core's own */
+    struct handoff *handoff;     /* may be NULL with one core */
     const struct cookie_keys *cookies;
     struct reclaimer *reclaimer;
-    struct live_settings live;       /* copied */
+    struct live_settings live; /* copied */
     uint32_t sessions_max, uploads_max;
-    uint16_t base_port;              /* UDP port of partition 0 */
+    uint16_t base_port; /* UDP port of partition 0 */
     uint64_t boot_id;
-    bool verify;                     /* check every stored value first */
+    bool verify; /* check every stored value first */
 };
 
 /* Opens the core's partitions and makes its tables. recovery: summed over its partitions.

@@ -32,24 +32,24 @@ struct request_op {
     struct key_hash hash;
     uint16_t key_len;
     uint8_t opcode;
-    uint8_t state;               /* enum op_state */
-    uint16_t partition;          /* whose owner executes it; own partition where it does not matter */
-    uint16_t mutation;           /* n-th mutating op of the datagram */
+    uint8_t state;      /* enum op_state */
+    uint16_t partition; /* whose owner executes it; own partition where it does not matter */
+    uint16_t mutation;  /* n-th mutating op of the datagram */
 };
 
 struct request {
-    struct request *next; /* lists: parked */
-    void *frame;          /* the transport's buffer */
-    const uint8_t *msg;   /* UDP payload, 8-byte aligned not guaranteed */
-    uint32_t len;         /* bytes */
+    struct request *next;    /* lists: parked */
+    void *frame;             /* the transport's buffer */
+    const uint8_t *msg;      /* UDP payload, 8-byte aligned not guaranteed */
+    uint32_t len;            /* bytes */
     uint8_t nr_ops, nr_open; /* ops; of them not OP_DONE */
     uint8_t nr_mutations;
-    uint8_t verdict;      /* enum session_verdict on its seq, given by the owner of hdr.partition */
-    bool proven;          /* the cookie was valid */
-    bool uploads;         /* has a WRITE, COMMIT or ABORT */
+    uint8_t verdict; /* enum session_verdict on its seq, given by the owner of hdr.partition */
+    bool proven;     /* the cookie was valid */
+    bool uploads;    /* has a WRITE, COMMIT or ABORT */
     struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */
     uint64_t arrived_ns, deadline_ns;
-    struct kvr_hdr hdr;   /* copy */
+    struct kvr_hdr hdr; /* copy */
     struct peer peer;
     struct request_op ops[KVR_OPS_MAX];
 };

@@ -44,6 +44,6 @@ struct transport_ops {
 
 struct transport {
     const struct transport_ops *ops;
-    uint32_t max_datagram;   /* UDP payload that fits the device's MTU over IPv6 */
-    uint32_t zero_copy_min;  /* bytes; UINT32_MAX = never */
+    uint32_t max_datagram;  /* UDP payload that fits the device's MTU over IPv6 */
+    uint32_t zero_copy_min; /* bytes; UINT32_MAX = never */
 };

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A request travels from owner to owner; each executes its own ops and answers them itself, so no
+ * reply is put together across cores. Writes count once: the owner of hdr.partition admits their
+ * seq, and only ops of that partition may write. */
+#include "dataplane/dispatch.h"
+
+#include "base/clock.h"
+#include "dataplane/cookie.h"
+#include "dataplane/handoff.h"
+#include "dataplane/ops.h"
+#include "dataplane/parse.h"
+#include "dataplane/session.h"
+
+#define DEADLINE_MAX_MS 60000u
+#define RETRY_US 500u /* after BUSY, per part of PARKED_MAX that is taken */
+
+static op_function *const functions[KVR_OPCODES] = {
+    [KVR_HELLO] = op_hello,   [KVR_PING] = op_ping,       [KVR_GET] = op_get,
+    [KVR_PUT] = op_put,       [KVR_RESERVE] = op_reserve, [KVR_WRITE] = op_write,
+    [KVR_COMMIT] = op_commit, [KVR_ABORT] = op_abort,     [KVR_MATCH] = op_match,
+    [KVR_DEL] = op_del,       [KVR_TOUCH] = op_touch,     [KVR_HINT] = op_hint,
+    [KVR_STAT] = op_stat,
+};
+
+static bool owns(const struct core *core, unsigned partition)
+{
+    return partition_owner(core, partition) == core->index;
+}
+
+static void release(struct core *core, struct request *request)
+{
+    core->transport->ops->release(core->transport, request);
+}
+
+/* HELLO and PING are all that an unproven address may ask. */
+static bool harmless(const struct request *request)
+{
+    for (unsigned i = 0; i < request->nr_ops; i++)
+        if (request->ops[i].opcode != KVR_HELLO && request->ops[i].opcode != KVR_PING)
+            return false;
+    return true;
+}
+
+/* An entry must outlive every cookie that its client may still hold, and its uploads. */
+static uint32_t session_keep_ms(const struct core *core)
+{
+    return 2 * core->now->cookie_ms + 2 * core->now->upload_idle_ms;
+}
+
+static bool may_park(const struct request *request)
+{
+    return request->nr_mutations > 0 || request->uploads;
+}
+
+/* Answers BUSY when too much waits already, from the least important on. */
+static bool shed(struct core *core, struct request *request)
+{
+    unsigned limit = request->hdr.priority >= KVR_LOW ? PARKED_MAX / 2 : PARKED_MAX;
+
+    if (likely(core->nr_parked < limit) || !may_park(request))
+        return false;
+    counter_add(&core->stats->shed_busy, 1);
+    note_drop(core, request, DROP_busy, 0);
+    answer_header(core, request, KVR_BUSY, RETRY_US * (1 + core->nr_parked * 4 / PARKED_MAX));
+    release(core, request);
+    return true;
+}
+
+static void set_deadline(const struct core *core, struct request *request)
+{
+    uint64_t left_ns = request->hdr.deadline_us * NS_PER_US;
+
+    if (left_ns == 0)
+        left_ns = core->now->deadline_default_ms * NS_PER_MS;
+    if (left_ns > DEADLINE_MAX_MS * NS_PER_MS)
+        left_ns = DEADLINE_MAX_MS * NS_PER_MS;
+    request->deadline_ns = request->arrived_ns + left_ns;
+}
+
+void dispatch_new(struct core *core, struct request *request)
+{
+    request->next = NULL;
+    request->session = NULL;
+    request->verdict = SEQ_NONE;
+    request->proven = cookie_check(core, request);
+    if (!request->proven && !harmless(request)) {
+        note_drop(core, request, DROP_no_cookie, request->ops[0].opcode);
+        answer_header(core, request, KVR_NEED_COOKIE, 0);
+        release(core, request);
+        return;
+    }
+    set_deadline(core, request);
+    if (!shed(core, request))
+        dispatch_run(core, request);
+}
+
+/* The seq of a mutating datagram and the floor of one that names uploads, at the owner of
+ * hdr.partition. */
+static void admit(struct core *core, struct request *request)
+{
+    struct session *session;
+
+    if (request->verdict != SEQ_NONE || !owns(core, request->hdr.partition))
+        return;
+    if (request->nr_mutations > 0) {
+        request->verdict = (uint8_t)session_admit(core->sessions, &request->hdr, core->now_ms,
+                                                  session_keep_ms(core), &session);
+        request->session = session;
+        counter_set(&core->stats->sessions, session_count(core->sessions));
+    } else if (request->uploads && request->hdr.seq != 0) {
+        session = session_find(core->sessions, request->hdr.session, request->hdr.partition);
+        session_refresh(core->sessions, session, request->hdr.floor, core->now_ms);
+    }
+}
+
+/* A write that was executed before is answered as it was then. */
+static int repeat(struct core *core, struct request *request, struct request_op *op,
+                  struct answer *answer)
+{
+    enum kvr_status status = session_status(request->session, request->hdr.seq, op->mutation);
+    struct kvr_put_rep rep = {0};
+
+    if (status != KVR_OK || (op->opcode != KVR_PUT && op->opcode != KVR_RESERVE))
+        return op_say(answer, op, status);
+    if (op->opcode == KVR_RESERVE)
+        reserve_repeat(core, request, op, answer);
+    else
+        answer_record(answer, op, KVR_OK, &rep, sizeof(rep));
+    return KVR_OK;
+}
+
+static int run_op(struct core *core, struct request *request, struct request_op *op,
+                  struct answer *answer)
+{
+    if (core->now_ns > request->deadline_ns)
+        return op_say(answer, op, KVR_EXPIRED);
+    return functions[op->opcode](core, request, op, answer);
+}
+
+static int run_mutation(struct core *core, struct request *request, struct request_op *op,
+                        struct answer *answer)
+{
+    int status;
+
+    switch (request->verdict) {
+    case SEQ_FRESH:
+        if (session_passed(request->session, request->hdr.seq)) /* while it was parked */
+            status = op_say(answer, op, KVR_REPLAYED);
+        else
+            status = run_op(core, request, op, answer);
+        if (status != OP_PARK)
+            session_record(request->session, request->hdr.seq, op->mutation,
+                           (enum kvr_status)status);
+        return status;
+    case SEQ_DONE:
+        return repeat(core, request, op, answer);
+    case SEQ_RUNNING:
+        return KVR_OK; /* and no record: the first copy will be answered */
+    case SEQ_FULL:
+        return op_say(answer, op, KVR_LIMIT);
+    default:
+        return op_say(answer, op, KVR_REPLAYED);
+    }
+}
+
+static int execute(struct core *core, struct request *request, struct request_op *op,
+                   struct answer *answer)
+{
+    bool mutates = op_mutates(op->opcode);
+
+    if ((mutates || op_uploads(op->opcode)) && op->partition != request->hdr.partition)
+        return op_say(answer, op, KVR_BAD_FIELD);
+    return mutates ? run_mutation(core, request, op, answer) : run_op(core, request, op, answer);
+}
+
+static void park(struct core *core, struct request *request)
+{
+    request->next = NULL;
+    *core->parked_tail = request;
+    core->parked_tail = &request->next;
+    core->nr_parked++;
+}
+
+/* To the owner of the next op. */
+static void pass_on(struct core *core, struct request *request)
+{
+    unsigned i = 0;
+
+    while (request->ops[i].state == OP_DONE)
+        i++;
+    if (handoff_push(core, partition_owner(core, request->ops[i].partition), request)) {
+        counter_add(&core->stats->handoff_out, 1);
+        return;
+    }
+    counter_add(&core->stats->handoff_full, 1);
+    note_drop(core, request, DROP_busy, request->ops[i].opcode);
+    answer_header(core, request, KVR_BUSY, RETRY_US);
+    release(core, request);
+}
+
+void dispatch_run(struct core *core, struct request *request)
+{
+    struct answer answer;
+    bool waiting = false;
+
+    answer_begin(&answer, core, request);
+    admit(core, request);
+    for (unsigned i = 0; i < request->nr_ops; i++) {
+        struct request_op *op = &request->ops[i];
+
+        if (op->state == OP_DONE || !owns(core, op->partition))
+            continue;
+        if (execute(core, request, op, &answer) == OP_PARK) {
+            if (op->state == OP_PENDING)
+                counter_add(&core->stats->parked, 1);
+            op->state = OP_WAITING;
+            waiting = true;
+        } else {
+            op->state = OP_DONE;
+            request->nr_open--;
+        }
+    }
+    answer_end(&answer);
+    if (waiting) {
+        park(core, request);
+        return;
+    }
+    if (request->session && request->verdict == SEQ_FRESH) {
+        session_finish(request->session, request->hdr.seq);
+        request->session = NULL;
+        request->verdict = SEQ_DONE;
+    }
+    if (request->nr_open > 0)
+        pass_on(core, request);
+    else
+        release(core, request);
+}

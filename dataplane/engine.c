@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a core does with a burst and in the rest of a turn. A burst goes through each stage as a
+ * whole, so that the cache misses of its lookups overlap. */
+#include "base/clock.h"
+#include "dataplane/dispatch.h"
+#include "dataplane/handoff.h"
+#include "dataplane/parse.h"
+#include "dataplane/reply.h"
+#include "dataplane/session.h"
+#include "dataplane/upload.h"
+
+#define TAKE_OVER_MAX (2 * BURST) /* requests from other cores in a turn */
+#define RETRY_MAX 64u             /* parked requests looked at in a turn */
+
+/* Parses; answers or drops what is wrong. Returns how many requests are left. */
+static unsigned parse_all(struct core *core, struct request **requests, unsigned n,
+                          struct request **good)
+{
+    struct parse_env env = {.seed = core->arena->sb->seed,
+                            .nr_partitions = core->nr_partitions,
+                            .own_partition = (uint16_t)core->index};
+    unsigned nr_good = 0;
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        struct request *request = requests[i];
+        struct parse_fault fault;
+        enum parse_verdict verdict;
+
+        if (i + 1 < n)
+            prefetch_read(requests[i + 1]->msg);
+        bytes += request->len;
+        verdict = parse_request(&env, request, &fault);
+        if (likely(verdict == PARSE_OK)) {
+            good[nr_good++] = request;
+            continue;
+        }
+        note_drop(core, request, fault.reason, verdict == PARSE_REFUSE ? fault.opcode : 0);
+        if (verdict == PARSE_REFUSE)
+            answer_header(core, request, fault.status, 0);
+        core->transport->ops->release(core->transport, request);
+    }
+    counter_add(&core->stats->rx_datagrams, n);
+    counter_add(&core->stats->rx_bytes, bytes);
+    return nr_good;
+}
+
+/* Buckets of all keys first, then the descriptors that they name. */
+static void prefetch_all(const struct core *core, struct request *const *requests, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned j = 0; j < requests[i]->nr_ops; j++) {
+            const struct request_op *op = &requests[i]->ops[j];
+
+            if (op->key)
+                index_prefetch(core->arena, op->partition, op->hash);
+        }
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned j = 0; j < requests[i]->nr_ops; j++) {
+            const struct request_op *op = &requests[i]->ops[j];
+
+            if (op->key)
+                index_prefetch_block(core->arena, op->partition, op->hash);
+        }
+}
+
+/* In order of priority, and of arrival within one. */
+static void dispatch_all(struct core *core, struct request *const *requests, unsigned n)
+{
+    unsigned mask = 0;
+    uint8_t priorities[BURST]; /* dispatch may free the request that it is read from */
+
+    for (unsigned i = 0; i < n; i++) {
+        priorities[i] = requests[i]->hdr.priority;
+        mask |= 1u << priorities[i];
+    }
+    for (; mask != 0; mask &= mask - 1) {
+        unsigned priority = (unsigned)__builtin_ctz(mask);
+
+        for (unsigned i = 0; i < n; i++)
+            if (priorities[i] == priority)
+                dispatch_new(core, requests[i]);
+    }
+}
+
+void engine_burst(struct core *core, struct request **requests, unsigned n)
+{
+    struct request *good[BURST];
+    unsigned nr_good;
+
+    if (n == 0)
+        return;
+    core->burst_ns = requests[0]->arrived_ns;
+    nr_good = parse_all(core, requests, n, good);
+    prefetch_all(core, good, nr_good);
+    dispatch_all(core, good, nr_good);
+    answer_latency(core, clock_ns());
+    core->burst_ns = 0;
+}
+
+static bool take_over(struct core *core)
+{
+    unsigned ring = 0, n = 0;
+    struct request *request;
+
+    if (core->nr_cores == 1)
+        return false;
+    while (n < TAKE_OVER_MAX && (request = handoff_pop(core, &ring)) != NULL) {
+        dispatch_run(core, request);
+        n++;
+    }
+    counter_add(&core->stats->handoff_in, n);
+    return n > 0;
+}
+
+/* Oldest first; what must wait on goes to the end again. */
+static bool retry_parked(struct core *core)
+{
+    unsigned n = core->nr_parked < RETRY_MAX ? core->nr_parked : RETRY_MAX;
+
+    if (n == 0)
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        struct request *request = core->parked;
+
+        core->parked = request->next;
+        if (!core->parked)
+            core->parked_tail = &core->parked;
+        core->nr_parked--;
+        dispatch_run(core, request);
+    }
+    return true;
+}
+
+static bool expire(struct core *core)
+{
+    uint32_t keep_ms = 2 * core->now->cookie_ms + 2 * core->now->upload_idle_ms;
+    unsigned uploads;
+    bool any;
+
+    if (core->now_ms == core->expired_ms)
+        return false;
+    core->expired_ms = core->now_ms;
+    any = session_expire(core->sessions, core->now_ms, keep_ms);
+    uploads = upload_expire(core->uploads, core->now_ms, core->now->upload_idle_ms);
+    if (any)
+        counter_set(&core->stats->sessions, session_count(core->sessions));
+    if (uploads > 0) {
+        counter_add(&core->stats->uploads_expired, uploads);
+        counter_set(&core->stats->uploads, upload_count(core->uploads));
+    }
+    return any || uploads > 0;
+}
+
+bool engine_turn(struct core *core)
+{
+    bool any = take_over(core);
+
+    any |= retry_parked(core);
+    for (unsigned p = core->index; p < core->nr_partitions; p += core->nr_cores)
+        any |= partition_poll(core->partitions[p], core->now_ms);
+    any |= expire(core);
+    return any;
+}

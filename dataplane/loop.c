@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The poll loop: start reading here. A turn takes a burst from the transport, runs it through
+ * parse, dispatch, op and reply to its end (engine.c), does the background work, sends, and is
+ * then quiescent for RCU. Nothing in a turn waits; only an idle core under `sleep` does. */
+#include <time.h>
+
+#include "base/clock.h"
+#include "dataplane/core.h"
+#include "shm/reclaim.h"
+
+#define EMPTY_BEFORE_SLEEP 256u /* turns */
+#define SLEEP_MIN_NS 20000u
+#define SLEEP_MAX_NS 1000000u
+
+static bool turn(struct core *core, uint64_t now_ns)
+{
+    struct transport *transport = core->transport;
+    struct request *requests[BURST];
+    unsigned n, lost;
+    bool any;
+
+    core_tick(core, now_ns);
+    n = transport->ops->rx(transport, now_ns, requests, BURST);
+    engine_burst(core, requests, n);
+    any = engine_turn(core);
+    lost = transport->ops->flush(transport);
+    if (unlikely(lost > 0))
+        counter_add(&core->stats->tx_failed, lost);
+    counter_add(&core->stats->loops, 1);
+    counter_set(&core->stats->heartbeat_ns, now_ns);
+    return n > 0 || any;
+}
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    __asm__ volatile("yield");
+#endif
+}
+
+/* After an empty turn. A sleeping core holds no block: nobody waits for it. */
+static void rest(enum idle_policy idle, unsigned empty, uint64_t *sleep_ns)
+{
+    struct timespec ts;
+
+    if (idle == IDLE_SPIN)
+        return;
+    relax();
+    if (idle != IDLE_SLEEP || empty < EMPTY_BEFORE_SLEEP)
+        return;
+    ts = (struct timespec){.tv_nsec = (long)*sleep_ns};
+    rcu_reader_offline();
+    nanosleep(&ts, NULL);
+    rcu_reader_online();
+    if (*sleep_ns < SLEEP_MAX_NS)
+        *sleep_ns *= 2;
+    if (*sleep_ns > SLEEP_MAX_NS)
+        *sleep_ns = SLEEP_MAX_NS;
+}
+
+void loop_run(struct core *core)
+{
+    uint64_t now_ns = clock_ns(), sleep_ns = SLEEP_MIN_NS;
+    unsigned empty = 0;
+
+    rcu_reader_register();
+    while (!__atomic_load_n(&core->stop, __ATOMIC_RELAXED)) {
+        uint64_t before_ns = now_ns;
+        bool busy = turn(core, now_ns);
+
+        rcu_reader_quiescent();
+        now_ns = clock_ns();
+        if (busy) {
+            counter_add(&core->stats->busy_ns, now_ns - before_ns);
+            empty = 0;
+            sleep_ns = SLEEP_MIN_NS;
+        } else {
+            empty++;
+            rest(core->now->idle, empty, &sleep_ns);
+            now_ns = clock_ns();
+        }
+    }
+    rcu_reader_unregister();
+}

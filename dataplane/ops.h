@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The operations, one function each, one file per kind. They run on the core that owns the op's
+ * partition, write the op's reply record(s), and count it. A mutating op reports its status. */
+#pragma once
+
+#include "dataplane/core.h"
+#include "dataplane/reply.h"
+
+#define OP_PARK (-1) /* returned instead of a status: call again next turn */
+
+/* What an op answered (enum kvr_status), or OP_PARK and nothing was said. */
+typedef int op_function(struct core *core, struct request *request, struct request_op *op,
+                        struct answer *answer);
+
+op_function op_hello, op_ping, op_stat;
+op_function op_get, op_match;
+op_function op_put, op_reserve, op_write, op_commit, op_abort;
+op_function op_del, op_touch, op_hint;
+
+/* Answers an op with a status alone. */
+static inline int op_say(struct answer *answer, const struct request_op *op, enum kvr_status status)
+{
+    answer_bare(answer, op, status);
+    return (int)status;
+}
+
+/* The answer of a RESERVE that was OK, said again: the handle it got. */
+void reserve_repeat(struct core *core, struct request *request, const struct request_op *op,
+                    struct answer *answer);

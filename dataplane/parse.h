@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the bytes of a datagram to a struct request of which every length, key and field is known to
+ * be in range. Pure: touches nothing but the request. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dataplane/request.h"
+#include "shm/stats.h"
+
+struct parse_env {
+    uint64_t seed; /* of the key hash */
+    unsigned nr_partitions;
+    uint16_t own_partition; /* for ops that any core may execute */
+};
+
+enum parse_verdict {
+    PARSE_OK,
+    PARSE_DROP,   /* no kvrail request: no answer */
+    PARSE_REFUSE, /* hdr is valid: answer fault.status without records */
+};
+
+struct parse_fault {
+    enum drop_reason reason;
+    enum kvr_status status; /* PARSE_REFUSE */
+    uint8_t opcode;         /* 0 = none yet */
+};
+
+/* In: request->msg, len. Out: hdr, ops, nr_ops, nr_open, nr_mutations, uploads; fault if not OK. */
+[[nodiscard]] enum parse_verdict parse_request(const struct parse_env *env, struct request *request,
+                                               struct parse_fault *fault);
+
+/* The keys of a MATCH, one after the other. Starts with at = 0 behind the fixed part. */
+struct match_keys {
+    const uint8_t *bytes;
+    uint32_t len;      /* of bytes, padding included */
+    uint16_t key_size; /* 0: each key has its length in front */
+    uint32_t at;
+};
+/* False: the keys end before this one. */
+[[nodiscard]] bool match_next(struct match_keys *keys, const uint8_t **key, uint32_t *key_len);
+
+static inline bool op_mutates(unsigned opcode)
+{
+    return opcode == KVR_PUT || opcode == KVR_RESERVE || opcode == KVR_DEL || opcode == KVR_TOUCH ||
+           opcode == KVR_HINT;
+}
+
+/* Ops that name a reservation. */
+static inline bool op_uploads(unsigned opcode)
+{
+    return opcode == KVR_WRITE || opcode == KVR_COMMIT || opcode == KVR_ABORT;
+}
+
+/* Records and the values in them lie at multiples of 8. */
+static inline uint32_t align8(uint32_t n)
+{
+    return (n + 7u) & ~7u;
+}
+
+/* Upload handle: generation, partition, slot. */
+static inline unsigned upload_partition(uint64_t handle)
+{
+    return (unsigned)(handle >> 24 & 0xffu);
+}

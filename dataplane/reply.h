@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The last stage: records of answered ops, packed into reply datagrams, sealed and sent. One struct
+ * answer collects what one core has to say to one request in one visit. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/core.h"
+
+struct answer {
+    struct core *core;
+    struct request *request;
+    struct reply reply;
+    uint32_t limit; /* bytes of the open datagram */
+    uint8_t nr_records;
+    bool open;
+};
+
+void answer_begin(struct answer *answer, struct core *core, struct request *request);
+/* Sends what is open. */
+void answer_end(struct answer *answer);
+
+/* Bytes that a record may have in the open datagram, 0 if none is open; and in a fresh one. */
+uint32_t answer_left(const struct answer *answer);
+uint32_t answer_most(const struct answer *answer);
+
+/* Room for a record of size bytes (a multiple of 8), in the open datagram if it fits, else in a new
+ * one. NULL: too large for any (nothing is sent) or no buffer (counted). The caller writes all of
+ * it; the head comes from answer_head. */
+[[nodiscard]] uint8_t *answer_room(struct answer *answer, uint32_t size);
+
+/* The head of an op's reply record. */
+static inline struct kvr_op answer_head(const struct request *request, const struct request_op *op,
+                                        enum kvr_status status, uint32_t size)
+{
+    return (struct kvr_op){.op = op->opcode,
+                           .idx = (uint8_t)(op - request->ops),
+                           .status = (uint8_t)status,
+                           .size = (uint16_t)size};
+}
+
+/* A record that is a fixed struct; its head is filled in here. */
+void answer_record(struct answer *answer, const struct request_op *op, enum kvr_status status,
+                   void *record, uint32_t size);
+/* A record that is the head alone. */
+void answer_bare(struct answer *answer, const struct request_op *op, enum kvr_status status);
+
+/* The open datagram ends with bytes of a sealed block behind the last len bytes written: attached
+ * where the transport can, else copied. Sends it. tail: a multiple of 8. */
+void answer_tail(struct answer *answer, struct partition *partition, uint32_t block,
+                 const uint8_t *tail, uint32_t len);
+
+/* The whole answer is a header. retry_us: with BUSY. */
+void answer_header(struct core *core, const struct request *request, enum kvr_status status,
+                   uint32_t retry_us);
+
+/* Counts an op that is done: by status, latency, and as an error where it is one. */
+void answer_count(struct core *core, const struct request *request, const struct request_op *op,
+                  enum kvr_status status);
+/* Counts a drop or refusal; some a second are kept with their source. */
+void note_drop(struct core *core, const struct request *request, enum drop_reason reason,
+               unsigned opcode);
+/* Histogram entries of the ops answered from one burst: all took from its arrival until now_ns. */
+void answer_latency(struct core *core, uint64_t now_ns);

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rig.h"
+
+static struct rig rig;
+
+static void open_rig(void)
+{
+    struct rig_options options;
+
+    rig_defaults(&options);
+    options.max_datagram = KVR_DATAGRAM_MAX;
+    rig_open(&rig, &options);
+    rig_hello(&rig);
+}
+
+static void close_rig(void)
+{
+    rig_close(&rig);
+}
+
+TestSuite(match, .init = open_rig, .fini = close_rig);
+
+static uint64_t store(unsigned i)
+{
+    char key[32];
+    uint64_t ref;
+
+    snprintf(key, sizeof(key), "chain%u", i);
+    cr_assert_eq(rig_put(&rig, key, key, 5 + i % 3, &ref), KVR_OK);
+    return ref;
+}
+
+static int ask(unsigned nr, unsigned flags, uint16_t lease_ms, uint8_t reply_max,
+               struct kvr_match_rep *rep, uint8_t *bytes)
+{
+    struct record record;
+    struct message m;
+    int status;
+
+    rig_begin(&rig, &m);
+    m.hdr.reply_max = reply_max;
+    message_match(&m, "chain", nr, flags, lease_ms);
+    status = rig_status(&rig, &m, &record, bytes);
+    if (status == KVR_OK)
+        memcpy(rep, bytes, sizeof(*rep));
+    return status;
+}
+
+static bool bit(const uint8_t *bytes, unsigned i)
+{
+    return bytes[sizeof(struct kvr_match_rep) + i / 8] >> (i % 8) & 1;
+}
+
+Test(match, tells_prefix_bitmap_and_references)
+{
+    uint8_t bytes[KVR_DATAGRAM_MAX];
+    struct kvr_match_rep rep;
+    uint64_t refs[100] = {0};
+
+    for (unsigned i = 0; i < 100; i++)
+        if (i < 40 || i % 3 == 0)
+            refs[i] = store(i);
+    cr_assert_eq(ask(100, KVR_MATCH_REFS, 0, 139, &rep, bytes), KVR_OK);
+    cr_assert_eq(rep.nr_keys, 100);
+    cr_assert_eq(rep.prefix, 40);
+    cr_assert_eq(rep.nr_pinned, 0);
+    cr_assert_eq(rep.op.size, sizeof(rep) + 16 + 100 * sizeof(struct kvr_match_ref));
+    for (unsigned i = 0; i < 100; i++) {
+        struct kvr_match_ref ref;
+
+        memcpy(&ref, bytes + sizeof(rep) + 16 + i * sizeof(ref), sizeof(ref));
+        cr_assert_eq(bit(bytes, i), refs[i] != 0, "key %u", i);
+        cr_assert_eq(ref.ref, refs[i]);
+        if (refs[i] != 0) {
+            cr_assert_eq(ref.value_len, 5 + i % 3);
+            cr_assert_eq(ref.tier, KVR_TIER_HOST);
+        }
+    }
+    cr_assert_eq(counter_read(&rig.cores[0]->stats->match_keys), 100);
+    cr_assert_eq(counter_read(&rig.cores[0]->stats->match_present), 60);
+}
+
+Test(match, of_keys_that_are_all_there_or_all_absent)
+{
+    uint8_t bytes[KVR_DATAGRAM_MAX];
+    struct kvr_match_rep rep;
+
+    cr_assert_eq(ask(70, 0, 0, 0, &rep, bytes), KVR_OK);
+    cr_assert_eq(rep.prefix, 0);
+    for (unsigned i = 0; i < 70; i++)
+        (void)store(i);
+    cr_assert_eq(ask(70, 0, 0, 0, &rep, bytes), KVR_OK);
+    cr_assert_eq(rep.prefix, 70);
+    for (unsigned i = 0; i < 70; i++)
+        cr_assert(bit(bytes, i));
+}
+
+Test(match, whose_answer_does_not_fit_the_reply_is_refused)
+{
+    uint8_t bytes[KVR_DATAGRAM_MAX];
+    struct kvr_match_rep rep;
+
+    cr_assert_eq(ask(70, KVR_MATCH_REFS, 0, 0, &rep, bytes), KVR_OK);
+    cr_assert_eq(ask(80, KVR_MATCH_REFS, 0, 0, &rep, bytes), KVR_TOO_LARGE);
+    cr_assert_eq(ask(80, KVR_MATCH_REFS, 0, 22, &rep, bytes), KVR_OK);
+}
+
+Test(match, with_pin_leases_what_it_found)
+{
+    uint8_t bytes[KVR_DATAGRAM_MAX];
+    struct kvr_match_rep rep;
+
+    for (unsigned i = 0; i < 10; i++)
+        (void)store(i);
+    cr_assert_eq(ask(12, KVR_MATCH_PIN, 500, 0, &rep, bytes), KVR_OK);
+    cr_assert_eq(rep.prefix, 10);
+    cr_assert_eq(rep.nr_pinned, 10);
+}
+
+Test(match, takes_keys_of_one_size_without_their_lengths)
+{
+    uint8_t keys[5][16] = {{0}}, bytes[KVR_DATAGRAM_MAX];
+    struct kvr_match_req req = {.nr_keys = 5, .key_size = 16};
+    struct kvr_match_rep rep;
+    struct record record;
+    struct message m;
+
+    for (unsigned i = 0; i < 5; i++) {
+        snprintf((char *)keys[i], 16, "fifteen-chars-%c", 'a' + i);
+        keys[i][15] = 'x';
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        char key[17] = {0};
+
+        memcpy(key, keys[i], 16);
+        if (i != 2)
+            cr_assert_eq(rig_put(&rig, key, "v", 1, NULL), KVR_OK);
+    }
+    rig_begin(&rig, &m);
+    message_record(&m, KVR_MATCH, 0, &req, sizeof(req), 0, keys, sizeof(keys));
+    cr_assert_eq(rig_status(&rig, &m, &record, bytes), KVR_OK);
+    memcpy(&rep, bytes, sizeof(rep));
+    cr_assert_eq(rep.prefix, 2);
+    cr_assert_eq(bytes[sizeof(rep)], 0x1b);
+}
