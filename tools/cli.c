@@ -2,6 +2,7 @@
 /* Option parsing and help from one table, the common options, errors and exit codes. One thread. */
 #include "tools/cli.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -137,7 +138,8 @@ static void show_options(const char *title, const struct cli_option *options)
         return;
     printf("\n%s:\n", title);
     for (; options->name; options++)
-        show_option(options);
+        if (options->help)
+            show_option(options);
 }
 
 static void show_help(const struct cli_command *command)
@@ -341,7 +343,7 @@ void cli_sleep_until(uint64_t ns)
 
 static const struct cli_option program_options[] = {
     {OPT_VERSION, "version", NULL, "show the version"},
-    {OPT_WORDS, "words", "COMMAND", "words that shell completion offers; '' = the commands"},
+    {OPT_WORDS, "words", "COMMAND", NULL}, /* for shell completion; '' = the commands */
     {0}};
 static const struct cli_command program = {.name = "kvrail", .options = program_options};
 
@@ -353,6 +355,7 @@ static void show_commands(const struct cli_command *const commands[], unsigned n
     for (unsigned i = 0; i < nr; i++)
         if (commands[i])
             printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    show_options("Options", program_options);
     show_options("Common options", common_options);
     fputs("\n'kvrail COMMAND --help' tells more about each.\n"
           "Exit status: 0 ok, 1 error, 2 usage, 3 degraded, 4 unreachable.\n",

@@ -16,8 +16,8 @@ enum cli_exit { CLI_OK = 0, CLI_ERROR = 1, CLI_USAGE = 2, CLI_DEGRADED = 3, CLI_
 struct cli_option {
     int id;
     const char *name;
-    const char *arg; /* NULL: the option takes no argument */
-    const char *help;
+    const char *arg;  /* NULL: the option takes no argument */
+    const char *help; /* NULL: not shown */
 };
 #define CLI_LONG 256
 #define CLI_OPTIONS_MAX 48u

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `kvrail bench`: parses the settings, runs the warm-up and the measured phase, shows progress and
  * the result. The main thread only watches while the load threads run. */
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -303,25 +302,22 @@ static double run_phase(const struct cli *cli, const struct bench_settings *s,
     struct watched w = {.ids = ids, .threads = threads, .start_ns = clock_ns()};
     struct progress progress;
     double seconds;
+    int error = 0;
 
     w.total_ops = warming ? s->keys : s->count;
     w.run_ns = s->run_ns;
     progress_begin(&progress, warming ? "warm" : "bench", w.total_ops ? w.total_ops : s->run_ns,
                    cli->quiet);
-    for (; w.nr < s->threads; w.nr++) {
+    for (; w.nr < s->threads && error == 0; w.nr += error == 0) {
         prepare(&threads[w.nr], s, warming, w.start_ns);
-        if (pthread_create(&ids[w.nr], NULL, bench_thread_run, &threads[w.nr]))
-            threads[w.nr].error = -EAGAIN;
-        if (threads[w.nr].error)
-            break;
+        error = pthread_create(&ids[w.nr], NULL, bench_thread_run, &threads[w.nr]);
     }
     watch(&w, &progress);
     seconds = (double)(clock_ns() - w.start_ns) / 1e9;
     progress_end(&progress, "");
-    for (uint64_t i = 0; i < s->threads; i++)
-        if (threads[i].error)
-            return -1;
-    return seconds;
+    for (uint64_t i = 0; i < w.nr && error == 0; i++)
+        error = threads[i].error;
+    return error ? -1 : seconds;
 }
 
 static void collect(struct bench_thread *t, struct bench_result *r)
