@@ -7,11 +7,7 @@
 #include <string.h>
 
 static const struct driver_traits drivers[] = {
-    {.driver = "net_tap",
-     .copies = true,
-     .software_checksums = true,
-     .owns_interface = true,
-     .mtu_of_interface = true},
+    {.driver = "net_tap", .copies = true, .software_checksums = true, .owns_interface = true},
     {.driver = "net_af_packet",
      .copies = true,
      .partial_checksums = true,

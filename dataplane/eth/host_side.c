@@ -112,7 +112,7 @@ bool tap_is_held(const char *interface)
     return held;
 }
 
-int interface_set_mtu(unsigned index, unsigned mtu, bool exact)
+int interface_set_mtu(unsigned index, unsigned mtu)
 {
     struct ifreq request = {0};
     int fd, rc = 0;
@@ -124,7 +124,7 @@ int interface_set_mtu(unsigned index, unsigned mtu, bool exact)
         return -errno;
     if (ioctl(fd, SIOCGIFMTU, &request) < 0) {
         rc = -errno;
-    } else if ((unsigned)request.ifr_mtu < mtu || exact) {
+    } else if ((unsigned)request.ifr_mtu < mtu) {
         request.ifr_mtu = (int)mtu;
         if (ioctl(fd, SIOCSIFMTU, &request) < 0)
             rc = -errno;

@@ -11,8 +11,8 @@
 [[nodiscard]] int host_side_setup(const char *interface, const char *ipv4, const char *ipv6,
                                   struct fault *fault);
 
-/* exact: gives the interface this MTU; else raises it if it is smaller. -errno. */
-[[nodiscard]] int interface_set_mtu(unsigned index, unsigned mtu, bool exact);
+/* Raises the MTU of an interface that has a smaller one. -errno. */
+[[nodiscard]] int interface_set_mtu(unsigned index, unsigned mtu);
 
 /* Whether a program holds the TAP interface of this name. */
 bool tap_is_held(const char *interface);

@@ -20,6 +20,8 @@
 #include "dataplane/eth/steer.h"
 #include "dataplane/note.h"
 
+#define MTU_MIN 1280u /* of IPv6 */
+#define MTU_MAX 9000u
 #define LINK_WAIT_MS 50
 #define CHECKSUMS_RX (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM)
 #define CHECKSUMS_TX (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
@@ -122,6 +124,16 @@ static unsigned queue_count(const struct port *port, const struct rte_eth_dev_in
     return queues ? queues : 1;
 }
 
+/* Some drivers only say how long a frame may be. */
+static unsigned mtu_max(const struct rte_eth_dev_info *device)
+{
+    unsigned overhead = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
+
+    if (device->max_mtu != UINT16_MAX || device->max_rx_pktlen > UINT16_MAX)
+        return device->max_mtu;
+    return device->max_rx_pktlen - overhead;
+}
+
 static int configure(struct port *port, const struct rte_eth_dev_info *device, struct fault *fault)
 {
     struct rte_eth_conf conf = {.rxmode.mtu = port->mtu};
@@ -129,13 +141,15 @@ static int configure(struct port *port, const struct rte_eth_dev_info *device, s
 
     if (port->traits->mtu_of_interface) {
         conf.rxmode.mtu = RTE_ETHER_MTU;
-        rc = interface_set_mtu(device->if_index, port->mtu, port->traits->owns_interface);
+        rc = interface_set_mtu(device->if_index, port->mtu);
         if (rc)
             return fault_set(fault, rc, "mtu: %u: the interface of %s refuses it: %s", port->mtu,
                              device->driver_name, strerror(-rc));
-    } else if (port->mtu > device->max_mtu || port->mtu < device->min_mtu)
+    } else if (port->mtu > mtu_max(device) || port->mtu < device->min_mtu) {
         return fault_set(fault, -EINVAL, "mtu: %u; the device %s takes %u to %u", port->mtu,
-                         device->driver_name, device->min_mtu, device->max_mtu);
+                         device->driver_name, device->min_mtu < MTU_MIN ? MTU_MIN : device->min_mtu,
+                         mtu_max(device));
+    }
     if (!port->traits->software_checksums) {
         conf.rxmode.offloads = device->rx_offload_capa & CHECKSUMS_RX;
         if ((device->tx_offload_capa & CHECKSUMS_TX) == CHECKSUMS_TX)
@@ -213,9 +227,9 @@ int port_create(const struct settings *settings, unsigned nr_workers, unsigned n
     int rc;
 
     memset(port, 0, sizeof(*port));
-    if (settings->mtu < 1280 || settings->mtu > 9000)
-        return fault_set(fault, -EINVAL, "mtu: %u is not within 1280 to 9000",
-                         (unsigned)settings->mtu);
+    if (settings->mtu < MTU_MIN || settings->mtu > MTU_MAX)
+        return fault_set(fault, -EINVAL, "mtu: %u is not within %u to %u", (unsigned)settings->mtu,
+                         MTU_MIN, MTU_MAX);
     port->mtu = (unsigned)settings->mtu;
     port->nr_workers = nr_workers;
     rc = set_addresses(settings, nr_partitions, &port->self, fault);
