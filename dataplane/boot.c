@@ -4,8 +4,6 @@
 #include "dataplane/boot.h"
 
 #include <errno.h>
-#include <rte_eal.h>
-#include <rte_launch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,7 +252,7 @@ static void stop_threads(struct dataplane *d)
     for (unsigned i = 0; i < d->nr_cores; i++)
         __atomic_store_n(&d->cores[i]->stop, true, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < d->nr_cores; i++)
-        rte_eal_wait_lcore(eal_lcore(i));
+        eal_wait(i);
     eth_transports_drain(d->transports, d->nr_cores);
 }
 
@@ -267,7 +265,7 @@ static int start_threads(struct dataplane *d, struct fault *fault)
     sb->started_ns = clock_ns();
     __atomic_store_n(&sb->dataplane_pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
     for (unsigned i = 0; i < d->nr_cores; i++) {
-        int rc = rte_eal_remote_launch(poll_core, d->cores[i], eal_lcore(i));
+        int rc = eal_launch(i, poll_core, d->cores[i]);
 
         if (rc) {
             stop_threads(d);
@@ -343,7 +341,7 @@ static void say_ready(const struct dataplane *d)
     control_say("ready mac=%02x:%02x:%02x:%02x:%02x:%02x mtu=%u address4=%s address6=%s "
                 "hugepages=%d cores=%s",
                 self->mac[0], self->mac[1], self->mac[2], self->mac[3], self->mac[4], self->mac[5],
-                d->port.mtu, ip4, ip6, rte_eal_has_hugepages() ? 1 : 0, cpus);
+                d->port.mtu, ip4, ip6, eal_has_hugepages() ? 1 : 0, cpus);
     log_info("serving on %s, %u poll cores, UDP ports %u to %u", d->settings.device, d->nr_cores,
              self->first_port, self->first_port + self->nr_ports - 1u);
 }

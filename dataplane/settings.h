@@ -25,29 +25,29 @@ enum idle_policy { IDLE_SPIN, IDLE_PAUSE, IDLE_SLEEP };
     X(text, device, "net_tap0,iface=kvr0", 0) /* DPDK vdev string, or a PCI address */             \
     X(text, ipv4, "10.96.0.1/24", 0)          /* own address; empty = none */                      \
     X(text, ipv6, "fd96::1/64", 0)                                                                 \
-    X(text, host_ipv4, "10.96.0.2/24", 0)     /* net_tap: given to the kernel's side; empty = not */\
+    X(text, host_ipv4, "10.96.0.2/24", 0) /* net_tap: given to the kernel's side; empty = not */   \
     X(text, host_ipv6, "fd96::2/64", 0)                                                            \
-    X(number, port, 9690, 0)                  /* UDP port of partition 0 */                        \
+    X(number, port, 9690, 0) /* UDP port of partition 0 */                                         \
     X(number, mtu, 1500, 0)                                                                        \
-    X(number, workers, 1, 0)                  /* poll cores */                                     \
-    X(text, cpus, "", 0)                      /* CPU list to pin to, "1-2,5"; empty = choose */    \
+    X(number, workers, 1, 0) /* poll cores */                                                      \
+    X(text, cpus, "", 0)     /* CPU list to pin to, "1-2,5"; empty = choose */                     \
     X(idle, idle, IDLE_SLEEP, 1)                                                                   \
     X(text, policy, "lru", 1)                                                                      \
-    X(flag, hugepages, 0, 0)                  /* let EAL use them */                               \
-    X(number, packet_memory, 64, 0)           /* MiB for EAL */                                    \
-    X(number, packet_buffers, 8192, 0)        /* mbufs */                                          \
-    X(number, rx_ring, 512, 0)                /* descriptors */                                    \
+    X(flag, hugepages, 0, 0)           /* let EAL use them */                                      \
+    X(number, packet_memory, 64, 0)    /* MiB for EAL */                                           \
+    X(number, packet_buffers, 8192, 0) /* mbufs */                                                 \
+    X(number, rx_ring, 512, 0)         /* descriptors */                                           \
     X(number, tx_ring, 512, 0)                                                                     \
-    X(number, zero_copy_min, 4096, 1)         /* bytes; 0 = never */                               \
-    X(number, train_max, 65536, 1)            /* bytes answered to one GET op */                   \
+    X(number, zero_copy_min, 4096, 1) /* bytes; 0 = never */                                       \
+    X(number, train_max, 65536, 1)    /* bytes answered to one GET op */                           \
     X(number, cookie_ms, 60000, 1)                                                                 \
-    X(number, sessions_max, 1024, 0)          /* writing sessions per core */                      \
-    X(number, uploads_max, 256, 0)            /* open reservations per core */                     \
+    X(number, sessions_max, 1024, 0) /* writing sessions per core */                               \
+    X(number, uploads_max, 256, 0)   /* open reservations per core */                              \
     X(number, upload_idle_ms, 5000, 1)                                                             \
     X(number, lease_max_ms, 10000, 1)                                                              \
     X(number, deadline_default_ms, 1000, 1)                                                        \
     X(flag, verify_on_start, 0, 0)                                                                 \
-    X(text, eal_args, "", 0)                  /* more arguments for EAL, split at spaces */        \
+    X(text, eal_args, "", 0) /* more arguments for EAL, split at spaces */                         \
     X(text, log_level, "info", 1)
 
 #define SETTING_TEXT_MAX 256

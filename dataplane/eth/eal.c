@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_launch.h>
 #include <rte_lcore.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,6 +51,11 @@ static bool is_pci(const char *device)
            sscanf(device, "%x:%x.%x", &bus, &slot, &function) == 3;
 }
 
+static unsigned lcore(unsigned worker)
+{
+    return worker + 1;
+}
+
 static void add_lcores(struct arguments *arguments, const struct cpu_plan *plan,
                        const cpu_set_t *allowed)
 {
@@ -61,8 +67,8 @@ static void add_lcores(struct arguments *arguments, const struct cpu_plan *plan,
     used = strlen(text);
     text[used++] = ')';
     for (unsigned i = 0; i < plan->nr_workers && used < sizeof(text); i++)
-        used += (size_t)snprintf(text + used, sizeof(text) - used, ",%u@%u", eal_lcore(i),
-                                 plan->cpus[i]);
+        used +=
+            (size_t)snprintf(text + used, sizeof(text) - used, ",%u@%u", lcore(i), plan->cpus[i]);
     add(arguments, "--lcores=%s", text);
     add(arguments, "--main-lcore=0");
 }
@@ -125,4 +131,19 @@ int eal_start(const struct settings *settings, const struct cpu_plan *plan,
 void eal_stop(void)
 {
     rte_eal_cleanup();
+}
+
+int eal_launch(unsigned worker, int (*run)(void *), void *arg)
+{
+    return rte_eal_remote_launch(run, arg, lcore(worker));
+}
+
+void eal_wait(unsigned worker)
+{
+    rte_eal_wait_lcore(lcore(worker));
+}
+
+bool eal_has_hugepages(void)
+{
+    return rte_eal_has_hugepages();
 }

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "dataplane/eth/cpus.h"
 #include "dataplane/eth/fault.h"
 #include "dataplane/settings.h"
@@ -13,7 +15,7 @@
                             const cpu_set_t *allowed, struct fault *fault);
 void eal_stop(void);
 
-static inline unsigned eal_lcore(unsigned worker)
-{
-    return worker + 1;
-}
+/* Runs a function on the thread of worker i; waits until it has returned. -EBUSY: it runs one. */
+[[nodiscard]] int eal_launch(unsigned worker, int (*run)(void *), void *arg);
+void eal_wait(unsigned worker);
+bool eal_has_hugepages(void);
