@@ -171,7 +171,8 @@ static void count_end(struct load *l, struct slot *slot)
     if (call->status == KVR_OK && call->op == KVR_CALL_GET) {
         bytes = call->result_len;
         counter_add(&t->moved_in, bytes);
-        if (l->settings->verify && !content_check(slot->buffer, bytes, slot->id, NULL))
+        if (l->settings->verify && (bytes != sizes_of(&l->settings->sizes, slot->id) ||
+                                    !content_check(slot->buffer, bytes, slot->id, NULL)))
             counter_add(&tally->corrupt, 1);
     } else if (call->status == KVR_OK && call->op == KVR_CALL_PUT) {
         bytes = call->value_len;

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/counters.h"
+#include "base/hash.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
 #include "tools/replay.h"
@@ -141,7 +142,8 @@ static int parse(struct cli *cli, int argc, char **argv, struct replay_settings 
         return cli_usage(cli, "%llu threads of depth %llu need more than %s of buffers",
                          (unsigned long long)s->threads, (unsigned long long)s->depth,
                          units_bytes(BUFFERS_MAX).s);
-    s->salt = s->salt * 1000003 + 2;
+    /* Runs with other block sizes do not share keys: their blocks would look wrong. */
+    s->salt = hash_key(&s->block_bytes, sizeof(s->block_bytes), s->salt).lo;
     return -1;
 }
 

@@ -3,6 +3,7 @@
 #include "tests/unit/tools/fake_client.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -219,6 +220,7 @@ enum kvr_status kvr_open(const char *url, const struct kvr_options *options,
 {
     (void)options;
     *client = NULL;
+    snprintf(fake.url, sizeof(fake.url), "%s", url);
     if (strncmp(url, "udp://", 6) != 0)
         return KVR_INVALID;
     if (fake.unreachable)

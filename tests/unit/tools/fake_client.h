@@ -14,6 +14,7 @@ struct fake {
     uint64_t delay_us;      /* of each kvr_poll that ends a call */
     bool unreachable;       /* kvr_open fails */
     /* written by the fake */
+    char url[128];                                  /* of the last kvr_open */
     uint64_t gets, puts, touches, matches, parents; /* parents: PUTs with a hint of one */
 };
 extern struct fake fake;

@@ -166,6 +166,20 @@ Test(commands, stat_prints_a_line_each_interval)
     cli_output_free(&o);
 }
 
+Test(commands, find_the_server_by_option_then_environment_then_default)
+{
+    unsetenv("KVRAIL_SERVER");
+    code_of(run_cli("touch", "a", "--control", "/nonexistent/socket", NULL));
+    cr_assert_str_eq(fake.url, "udp://10.96.0.1:9690");
+    setenv("KVRAIL_SERVER", "udp://environment", 1);
+    code_of(run_cli("touch", "a", NULL));
+    cr_assert_str_eq(fake.url, "udp://environment");
+    code_of(run_cli("touch", "a", "--server", "udp://option", NULL));
+    cr_assert_str_eq(fake.url, "udp://option");
+    code_of(run_cli("--server", "udp://before", "touch", "a", NULL));
+    cr_assert_str_eq(fake.url, "udp://before");
+}
+
 Test(commands, have_help_and_words_for_completion)
 {
     static const char *const names[] = {"get",  "put",  "del",   "touch",  "match",
