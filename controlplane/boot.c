@@ -2,6 +2,7 @@
 /* The one place that knows the order of start and stop. Rows are set up from the top and taken down
  * from the bottom; a row that fails has said why. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -144,6 +145,21 @@ static void arena_refused(const struct kvraild *kvraild, int rc)
                   options_partitions(&kvraild->options), strerror(-rc));
 }
 
+/* The same segments, mapped for reading only: whatever goes wrong in kvraild, the cache is safe. */
+static int arena_watch(const struct arena *made, struct arena *watched)
+{
+    int index_fd = fcntl(made->index_fd, F_DUPFD_CLOEXEC, 3);
+    int data_fd = fcntl(made->data_fd, F_DUPFD_CLOEXEC, 3), rc = -EMFILE;
+
+    if (index_fd >= 0 && data_fd >= 0)
+        rc = arena_attach(index_fd, data_fd, ARENA_READ, watched);
+    if (rc < 0) {
+        close(index_fd);
+        close(data_fd);
+    }
+    return rc;
+}
+
 static int arena_setup(struct kvraild *kvraild)
 {
     const struct options *options = &kvraild->options;
@@ -155,8 +171,13 @@ static int arena_setup(struct kvraild *kvraild)
         .blocks_max = options_number(options, OPT_blocks_max),
         .hugepages = wishes[options_number(options, OPT_hugepages)],
     };
-    int rc = arena_create(&spec, &kvraild->arena);
+    struct arena made;
+    int rc = arena_create(&spec, &made);
 
+    if (rc == 0) {
+        rc = arena_watch(&made, &kvraild->arena);
+        arena_close(&made);
+    }
     if (rc < 0)
         arena_refused(kvraild, rc);
     return rc;

@@ -2,11 +2,14 @@
 /* Layers the sources of settings: which file, which variables, which flags. */
 #include "controlplane/config.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/log.h"
 
 #define FILE_DEFAULT "/etc/kvrail/kvrail.yaml"
 #define ENV_PREFIX "KVRAIL_"
@@ -48,6 +51,30 @@ static void read_environment(char *const *environment, struct options *options,
         if (value && options_set(options, where, option_table[i].name, value, SOURCE_ENVIRONMENT,
                                  faults) < 0)
             continue;
+    }
+}
+
+/* A variable that is nearly a setting's name would otherwise be passed over in silence. Others that
+ * begin like ours may belong to kvrail(1) or to somebody else. */
+static void warn_strays(char *const *environment)
+{
+    char key[64];
+
+    for (; *environment; environment++) {
+        const char *name = *environment + strlen(ENV_PREFIX);
+        size_t len;
+
+        if (strncmp(*environment, ENV_PREFIX, strlen(ENV_PREFIX)) != 0)
+            continue;
+        len = strcspn(name, "=");
+        if (len >= sizeof(key))
+            continue;
+        for (size_t i = 0; i <= len; i++)
+            key[i] = (char)(i == len ? 0 : tolower((unsigned char)name[i]));
+        if (!option_find(key) && option_nearest(key))
+            log_warning("environment: %.*s is no setting and is ignored; did you mean the one for "
+                        "%s?",
+                        (int)(len + strlen(ENV_PREFIX)), *environment, option_nearest(key));
     }
 }
 
@@ -164,6 +191,7 @@ int config_load(int argc, char *const *argv, char *const *environment, struct co
     if (config->file[0])
         (void)!options_read_file(config->file, &config->options, faults);
     read_environment(environment, &config->options, faults);
+    warn_strays(environment);
     read_flags(argc, argv, config, &config->options, faults);
     if (faults->count == 0)
         options_check(&config->options, faults);

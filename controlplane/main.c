@@ -20,6 +20,7 @@ int main(int argc, char **argv)
     static struct kvraild kvraild;
     struct faults faults = {0};
 
+    log_setup("kvraild", LOG_LEVEL_INFO);
     if (config_load(argc, argv, environ, &kvraild.config, &faults) < 0)
         return refuse(&faults);
     switch (kvraild.config.wish) {
@@ -38,6 +39,6 @@ int main(int argc, char **argv)
     kvraild.argc = argc;
     kvraild.argv = argv;
     kvraild.options = kvraild.config.options;
-    log_setup("kvraild", (enum log_level)options_number(&kvraild.options, OPT_log_level));
+    log_set_level((enum log_level)options_number(&kvraild.options, OPT_log_level));
     return boot_run(&kvraild);
 }

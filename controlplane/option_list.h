@@ -10,7 +10,7 @@
 
 #define OPTION_LIST(X)                                                                             \
     X(cache_size, SIZE, "1GiB", MIB, 256 * GIB, NULL, 0, "memory",                                 \
-      "Memory for the stored values, taken when kvraild starts.")                                  \
+      "Memory for the stored values.")                                                             \
     X(partitions, NUMBER, "0", 0, 64, NULL, 0, "memory",                                           \
       "Parts of the cache, each written by one core; 0 = as many as workers.")                     \
     X(blocks_max, NUMBER, "0", 0, 4000000000ull, NULL, 0, "memory",                                \

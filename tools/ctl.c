@@ -88,7 +88,7 @@ static int receive_line(int fd, char **text, size_t *len, uint64_t deadline_ns)
             *text = grown;
         }
         n = recv(fd, *text + *len, room - *len, 0);
-        if (n == 0)
+        if (n == 0 || (n < 0 && errno == ECONNRESET))
             return -EPROTO;
         if (n > 0) {
             *len += (size_t)n;
@@ -115,7 +115,8 @@ static int exchange_text(const char *path, uint32_t timeout_ms, const char *requ
     rc = send_all(fd, request, strlen(request), deadline_ns);
     if (rc == 0)
         rc = send_all(fd, "\n", 1, deadline_ns);
-    if (rc == 0)
+    /* Turned away before the request was read: the answer says why. */
+    if (rc == 0 || rc == -EPIPE)
         rc = receive_line(fd, &text, &len, deadline_ns);
     if (rc == 0) {
         *answer = json_loadb(text, len, 0, NULL);

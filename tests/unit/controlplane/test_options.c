@@ -9,6 +9,7 @@
 #include "controlplane/options.h"
 #include "controlplane/options_page.h"
 #include "dataplane/settings.h"
+#include "shm/evict.h"
 
 static struct options options;
 static struct faults faults;
@@ -283,6 +284,16 @@ Test(options, the_dataplane_takes_every_default_and_both_ends_of_every_range)
                          text);
         }
     }
+}
+
+Test(options, the_policies_are_those_of_the_cache)
+{
+    char words[256] = "";
+
+    for (const struct policy_ops *const *policy = policies; *policy; policy++)
+        snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s", *words ? "|" : "",
+                 (*policy)->name);
+    cr_assert_str_eq(option_table[OPT_policy].choices, words);
 }
 
 static void check_says(const char *line)
