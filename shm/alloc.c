@@ -227,16 +227,17 @@ static void slab_release(struct alloc *alloc, struct slab *slab)
 
 static struct slab *slab_grow(struct alloc *alloc, uint16_t class, uint32_t units)
 {
-    uint32_t least = alloc_chunks_min(alloc, units), at = 0, run, nr;
+    uint32_t least = alloc_chunks_min(alloc, units), at = 0, run, nr, want;
     uint32_t slot_units = alloc->table.classes[class].units;
 
     if (alloc->nr_free < least)
         return NULL;
-    run = free_run(alloc, least > SLAB_CHUNKS_MAX ? least : SLAB_CHUNKS_MAX, &at);
+    want = alloc_slab_chunks(alloc, class, units, SLAB_CHUNKS_MAX);
+    run = free_run(alloc, want, &at);
     if (run < least)
         return NULL;
-    nr = alloc_slab_chunks(alloc, class, units, run);
-    if (nr < run && alloc->nr_free < alloc->nr_chunks / 4)
+    nr = run < want ? alloc_slab_chunks(alloc, class, units, run) : want;
+    if (nr > 1 && alloc->nr_free < alloc->nr_chunks / 4)
         at = best_fit(alloc, nr, at);
     if (class == CLASS_RUN)
         slot_units = nr * alloc->chunk_units;

@@ -22,7 +22,7 @@ struct slab {
     uint32_t prev, next; /* slabs of the class with a free slot */
     struct order blocks; /* reserved and sealed blocks in it */
     uint32_t reserved, leased, pending;
-    uint32_t cold; /* scratch of the choice of a window: units of cold blocks */
+    uint32_t cold; /* scratch of the choice of a window: units of cold blocks, weighted */
     uint16_t nr_chunks, class;
     bool partial;  /* in the class's list */
     bool draining; /* being emptied: takes no new blocks */

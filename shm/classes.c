@@ -13,7 +13,7 @@
 
 void classes_setup(struct class_table *table, uint32_t chunk_units, uint32_t nr_chunks)
 {
-    uint32_t units = 0, number = 0;
+    uint32_t units = 0, number = 0, power = 1;
 
     memset(table, 0, sizeof(*table));
     for (unsigned i = 0; i < CLASSES_MAX; i++)
@@ -23,9 +23,11 @@ void classes_setup(struct class_table *table, uint32_t chunk_units, uint32_t nr_
     while (units < chunk_units && number < CLASSES_GEOMETRIC_MAX) {
         uint32_t next = (uint32_t)((uint64_t)units * 115 / 100);
 
-        units = next > units ? next : units + 1;
-        if (units > chunk_units)
-            units = chunk_units;
+        next = next > units ? next : units + 1;
+        if (next > power)
+            next = power; /* powers of two are what people store */
+        units = next;
+        power = units == power ? 2 * power : power;
         table->classes[number++].units = units;
     }
     table->nr_geometric = number;

@@ -85,19 +85,20 @@ static uint32_t victim_pick(struct partition *partition, uint16_t class, uint32_
 
 /* Draining. */
 
+/* The coldest blocks count in full, the warmest of the sample hardly. */
 static void cold_mark(struct partition *partition, uint32_t *touched, unsigned *nr)
 {
     partition->ops->walk_start(partition->policy);
-    for (*nr = 0; *nr < SAMPLE;) {
-        uint32_t block = partition->ops->walk_next(partition->policy);
-        struct slab *slab;
-
-        if (block == BLOCK_NONE)
+    for (*nr = 0; *nr < SAMPLE; ++*nr) {
+        touched[*nr] = partition->ops->walk_next(partition->policy);
+        if (touched[*nr] == BLOCK_NONE)
             break;
-        touched[(*nr)++] = block;
-        slab = slab_of(partition, desc_of(partition, block));
+    }
+    for (unsigned rank = 0; rank < *nr; rank++) {
+        struct slab *slab = slab_of(partition, desc_of(partition, touched[rank]));
+
         if (slab)
-            slab->cold += slab->slot_units;
+            slab->cold += (uint32_t)((uint64_t)slab->slot_units * (*nr - rank) / *nr);
     }
 }
 
