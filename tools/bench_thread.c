@@ -215,17 +215,24 @@ static void closed_loop(struct load *l)
     }
 }
 
-/* Waits for answers until then: asleep while that is far, else by looking again and again. */
-static void poll_until(struct load *l, uint64_t now, uint64_t then)
+/* Waits until then, or for answers: asleep while that is far or all slots are in use, else by
+ * looking again and again. */
+static void wait_until(struct load *l, uint64_t now, uint64_t then)
 {
-    uint64_t left = then > now ? then - now : 0;
+    struct kvr_client *client = l->thread->client;
+    uint64_t left;
 
-    if (left >= 2 * NS_PER_MS)
-        kvr_poll(l->thread->client, left > 100 * NS_PER_MS ? 100 : (int)(left / NS_PER_MS) - 1);
-    else if (l->inflight > 0 || left < 100 * NS_PER_US)
-        kvr_poll(l->thread->client, 0);
-    else
+    if (then > l->thread->end_ns)
+        then = l->thread->end_ns;
+    left = then > now ? then - now : 0;
+    if (l->nr_free < l->settings->batch)
+        kvr_poll(client, 100);
+    else if (l->inflight == 0 && left > 100 * NS_PER_US)
         cli_sleep_until(then - 60 * NS_PER_US);
+    else if (l->inflight > 0 && left >= 2 * NS_PER_MS)
+        kvr_poll(client, left > 100 * NS_PER_MS ? 100 : (int)(left / NS_PER_MS) - 1);
+    else
+        kvr_poll(client, 0);
 }
 
 static void open_loop(struct load *l)
@@ -244,7 +251,7 @@ static void open_loop(struct load *l)
             schedule_advance(&l->schedule);
             due = schedule_due(&l->schedule);
         }
-        poll_until(l, now, due > now ? due : now);
+        wait_until(l, now, due);
     }
     while (schedule_due(&l->schedule) < l->thread->end_ns && l->started < l->thread->quota &&
            !cli_interrupted()) {
