@@ -13,7 +13,8 @@
 #include "dataplane/note.h"
 #include "dataplane/request.h"
 
-#define CACHE 256u
+#define CACHE_MAX 256u
+#define RING_MIN 64u
 #define PAGE 4096u
 #define OTHER_MEMORY (6u << 20) /* what EAL and drivers take of packet_memory */
 #define ROUND_UP(n, to) (((n) + (to)-1) / (to) * (to))
@@ -29,12 +30,30 @@ static uint64_t buffer_size(size_t private_size, uint32_t room)
     return size > PAGE ? ROUND_UP(size, PAGE) : PAGE / (PAGE / size);
 }
 
-static struct rte_mempool *pool(const char *name, unsigned nr, size_t private_size, uint32_t room)
+/* A quarter of the buffers at most lies in the caches of the cores. */
+static struct rte_mempool *pool(const char *name, uint64_t nr, unsigned nr_workers,
+                                size_t private_size, uint32_t room)
 {
-    unsigned cache = nr / 8 < CACHE ? nr / 8 : CACHE;
+    uint64_t cache = nr / 4 / nr_workers;
 
-    return rte_pktmbuf_pool_create(name, nr, cache, (uint16_t)private_size, (uint16_t)room,
-                                   SOCKET_ID_ANY);
+    return rte_pktmbuf_pool_create(name, (unsigned)nr,
+                                   cache < CACHE_MAX ? (unsigned)cache : CACHE_MAX,
+                                   (uint16_t)private_size, (uint16_t)room, SOCKET_ID_ANY);
+}
+
+/* Receive rings take half of the receive buffers at most: the rest is for requests in work. */
+static void fit_rings(const struct settings *settings, struct port *port, uint64_t pairs)
+{
+    uint64_t share = pairs / 2 / port->nr_queues, ring = RING_MIN;
+
+    port->rx_ring = (uint16_t)settings->rx_ring;
+    if (port->rx_ring <= share)
+        return;
+    while (2 * ring <= share)
+        ring *= 2;
+    port->rx_ring = (uint16_t)ring;
+    note("rx_ring: %u for each of %u queues is too much for %u packet_buffers: %u is used",
+         (unsigned)settings->rx_ring, port->nr_queues, (unsigned)(2 * pairs), port->rx_ring);
 }
 
 int pools_create(const struct settings *settings, struct port *port, struct fault *fault)
@@ -47,7 +66,7 @@ int pools_create(const struct settings *settings, struct port *port, struct faul
     uint64_t memory = settings->packet_memory << 20;
     uint64_t fit = memory > OTHER_MEMORY ? (memory - OTHER_MEMORY) / pair : 0;
     uint64_t pairs = settings->packet_buffers / 2;
-    uint64_t least = port->nr_queues * (settings->rx_ring + 2 * CACHE);
+    uint64_t least = 2 * RING_MIN * port->nr_workers;
 
     if (pairs > fit) {
         note("packet_buffers: %u at MTU %u do not fit packet_memory (%u MiB): %u are used",
@@ -57,13 +76,14 @@ int pools_create(const struct settings *settings, struct port *port, struct faul
     }
     if (pairs < least)
         return fault_set(fault, -ENOMEM,
-                         "no memory for packet buffers: %u of %u MiB fit, %u queues of %u need %u: "
-                         "raise packet_memory and packet_buffers, or lower rx_ring",
-                         (unsigned)(2 * pairs), (unsigned)settings->packet_memory, port->nr_queues,
-                         (unsigned)settings->rx_ring, (unsigned)(2 * least));
-    port->rx_pool = pool("rx", (unsigned)pairs, request_size, room);
-    port->tx_pool = pool("tx", (unsigned)pairs, 0, room);
-    port->pin_pool = pool("pins", (unsigned)pairs, pin_size, 0);
+                         "no memory for packet buffers: packet_memory %u MiB and packet_buffers %u "
+                         "allow %u, %u workers need %u: raise them",
+                         (unsigned)settings->packet_memory, (unsigned)settings->packet_buffers,
+                         (unsigned)(2 * pairs), port->nr_workers, (unsigned)(2 * least));
+    fit_rings(settings, port, pairs);
+    port->rx_pool = pool("rx", pairs, port->nr_workers, request_size, room);
+    port->tx_pool = pool("tx", pairs, port->nr_workers, 0, room);
+    port->pin_pool = pool("pins", pairs, port->nr_workers, pin_size, 0);
     if (port->rx_pool && port->tx_pool && port->pin_pool)
         return 0;
     return fault_set(fault, -ENOMEM,

@@ -176,11 +176,12 @@ static int configure(struct port *port, const struct rte_eth_dev_info *device, s
     return 0;
 }
 
-static int make_queues(struct port *port, const struct rte_eth_dev_info *device, uint16_t nr_rx,
-                       uint16_t nr_tx, struct fault *fault)
+static int make_queues(struct port *port, const struct rte_eth_dev_info *device, uint16_t nr_tx,
+                       struct fault *fault)
 {
     struct rte_eth_txconf tx = device->default_txconf;
     struct rte_eth_rxconf rx = device->default_rxconf;
+    uint16_t nr_rx = port->rx_ring;
     int rc;
 
     rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &nr_rx, &nr_tx);
@@ -262,8 +263,7 @@ int port_create(const struct settings *settings, unsigned nr_workers, unsigned n
     if (!rc)
         rc = pools_create(settings, port, fault);
     if (!rc)
-        rc = make_queues(port, &device, (uint16_t)settings->rx_ring, (uint16_t)settings->tx_ring,
-                         fault);
+        rc = make_queues(port, &device, (uint16_t)settings->tx_ring, fault);
     if (rc)
         goto close;
     if (port->attach && !reaches_values(port, &device, device_args, arena)) {

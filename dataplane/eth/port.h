@@ -21,6 +21,7 @@ struct port {
     unsigned mtu;
     unsigned nr_workers;
     unsigned nr_queues;           /* of each kind, at most nr_workers; queue q is worker q's */
+    uint16_t rx_ring;             /* descriptors */
     bool tx_checksums;            /* the device computes IPv4 and UDP checksums */
     bool attach;                  /* may send values from where they lie */
     bool link_up;                 /* as last seen by port_watch */
