@@ -294,7 +294,7 @@ static bool sealed(int fd)
 int arena_attach(int index_fd, int data_fd, unsigned rights, struct arena *arena)
 {
     bool write_index = rights & ARENA_WRITE_INDEX, write_data = rights & ARENA_WRITE_DATA;
-    bool huge_index, huge_data;
+    bool huge_index = false, huge_data = false;
     struct superblock copy;
     struct geometry shape;
     void *index = NULL, *data = NULL;
