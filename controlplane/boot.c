@@ -15,6 +15,8 @@
 #include "base/log.h"
 #include "controlplane/kvraild.h"
 
+#define HUGE_PAGE (2 * MIB)
+
 /* ---- Signals ----------------------------------------------------------------------------------
  */
 
@@ -160,6 +162,17 @@ static int arena_watch(const struct arena *made, struct arena *watched)
     return rc;
 }
 
+static void arena_note(struct kvraild *kvraild)
+{
+    const struct arena *arena = &kvraild->arena;
+
+    snprintf(kvraild->note, sizeof(kvraild->note),
+             "fewer than %llu free huge pages: the cache lies in ordinary pages (sysctl "
+             "vm.nr_hugepages)",
+             (arena->index_size + arena->data_size + HUGE_PAGE - 1) / HUGE_PAGE);
+    log_info("%s", kvraild->note);
+}
+
 static int arena_setup(struct kvraild *kvraild)
 {
     const struct options *options = &kvraild->options;
@@ -180,6 +193,8 @@ static int arena_setup(struct kvraild *kvraild)
     }
     if (rc < 0)
         arena_refused(kvraild, rc);
+    else if (spec.hugepages == HUGEPAGES_AUTO && !kvraild->arena.hugepages)
+        arena_note(kvraild);
     return rc;
 }
 

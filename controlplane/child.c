@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #define ANSWER_MS 3000u
 #define SETTINGS_MAX 128u
@@ -69,6 +70,7 @@ __attribute__((noreturn)) static void become(const struct child_spec *spec, int 
     execv(spec->program, argv);
     snprintf(text, sizeof(text), "failed cannot start %.300s: %s\n", spec->program,
              strerror(errno));
+    log_error("%.*s", (int)strcspn(text, "\n") - 7, text + 7);
     if (send(ctl_fd, text, strlen(text), MSG_NOSIGNAL) < 0)
         _exit(126);
     _exit(127);
@@ -123,8 +125,6 @@ static void note_add(struct child *child, const char *text)
             return;
     if (child->nr_notes < CHILD_NOTES_MAX)
         snprintf(child->notes[child->nr_notes++], CHILD_LINE_MAX, "%s", text);
-    if (child->note)
-        child->note(child->owner, text);
 }
 
 static const char *after(const char *line, const char *word)
@@ -144,6 +144,7 @@ static void line_take(struct child *child, const char *line)
         note_add(child, text);
     } else if ((text = after(line, "failed"))) {
         snprintf(child->failed, sizeof(child->failed), "%s", text);
+        child->told = true;
     } else if ((text = after(line, "ready")) && child->state == CHILD_STARTING) {
         snprintf(child->ready_fields, sizeof(child->ready_fields), "%s", text);
         child->state = CHILD_READY;
@@ -242,7 +243,7 @@ static void let_go(struct child *child)
     child->state = CHILD_DOWN;
 }
 
-static void process_gone(void *owner, short revents)
+static void dataplane_exited(void *owner, short revents)
 {
     struct child *child = owner;
     char text[CHILD_LINE_MAX];
@@ -263,7 +264,7 @@ static int watch_both(struct child *child)
     int rc = loop_watch(child->loop, child->ctl_fd, POLLIN, ctl_ready, child);
 
     if (rc == 0)
-        rc = loop_watch(child->loop, child->pidfd, POLLIN, process_gone, child);
+        rc = loop_watch(child->loop, child->pidfd, POLLIN, dataplane_exited, child);
     return rc;
 }
 
@@ -287,7 +288,7 @@ int child_start(struct child *child, const struct child_spec *spec)
     if (rc < 0)
         goto kill_process;
     child->state = CHILD_STARTING;
-    child->was_ready = false;
+    child->was_ready = child->told = false;
     child->started_ns = clock_ns();
     child->term_ms = spec->term_ms;
     child->nr_notes = child->nr_commands = child->nr_overdue = child->line_len = 0;

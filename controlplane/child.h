@@ -34,7 +34,6 @@ struct child_command {
 struct child {
     struct loop *loop;
     void (*ready)(void *owner);
-    void (*note)(void *owner, const char *text);
     /* The process is gone, state is CHILD_DOWN. reason: one line. */
     void (*gone)(void *owner, const char *reason);
     void *owner;
@@ -45,6 +44,7 @@ struct child {
     int pidfd, ctl_fd;
     unsigned term_ms;
     uint64_t started_ns;
+    bool told;                   /* the dataplane said why it ends, and logged it */
     char failed[CHILD_LINE_MAX]; /* text of "failed", or what kvraild itself did to it */
     char ready_fields[CHILD_LINE_MAX];
     char notes[CHILD_NOTES_MAX][CHILD_LINE_MAX];

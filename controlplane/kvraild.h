@@ -22,7 +22,8 @@ struct kvraild {
     int signal_fd;
     char socket_path[OPTION_TEXT_MAX];
     struct ctl ctl;
-    struct arena arena; /* sb NULL: not yet */
+    struct arena arena;        /* sb NULL: not yet */
+    char note[CHILD_LINE_MAX]; /* what kvraild itself does without; empty: nothing */
     char pid_file[OPTION_TEXT_MAX];
     char program[PATH_MAX]; /* the dataplane's */
     struct child child;

@@ -10,7 +10,8 @@
 #include "controlplane/options.h"
 #include "kvrail/proto.h"
 
-#define REGION_MIN MIB /* smallest part of the data segment that is worth a partition */
+#define REGION_MIN MIB       /* smallest part of the data segment that is worth a partition */
+#define INDEX_PER_BLOCK 104u /* bytes: descriptor, its meta part, its share of the buckets */
 #define IPV6_MTU_MIN 1280u
 
 static uint64_t memory_size(void)
@@ -22,8 +23,17 @@ static void check_memory(const struct options *options, struct faults *faults)
 {
     uint64_t cache = options_number(options, OPT_cache_size), memory = memory_size();
     const char *text = options_text(options, OPT_cache_size);
+    uint64_t blocks = options_number(options, OPT_blocks_max);
     unsigned partitions = options_partitions(options);
 
+    if (!blocks)
+        blocks = cache / KIB;
+    if (cache <= memory && blocks * INDEX_PER_BLOCK > memory - cache)
+        faults_add(faults,
+                   "blocks_max: an index of %llu blocks takes about %.1f GiB; with a cache_size of "
+                   "%s that is more than the %.1f GiB of memory that this machine has",
+                   (unsigned long long)blocks, (double)(blocks * INDEX_PER_BLOCK) / (double)GIB,
+                   text, (double)memory / (double)GIB);
     if (cache > memory)
         faults_add(faults,
                    "cache_size: %s is more than the %.1f GiB of memory that this machine has", text,

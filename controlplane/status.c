@@ -175,10 +175,13 @@ static json_t *traffic_build(const struct kvraild *kvraild, const struct stored 
                      rates_of(r, r->before.tx_bytes, r->now.tx_bytes));
 }
 
-static json_t *notes_build(const struct child *child)
+static json_t *notes_build(const struct kvraild *kvraild)
 {
+    const struct child *child = &kvraild->child;
     json_t *notes = json_array();
 
+    if (kvraild->note[0])
+        json_array_append_new(notes, json_string(kvraild->note));
     for (unsigned i = 0; i < child->nr_notes; i++)
         json_array_append_new(notes, json_string(child->notes[i]));
     return notes;
@@ -192,7 +195,7 @@ json_t *status_build(const struct kvraild *kvraild)
     reasons_fill(kvraild, reasons);
     return json_pack("{s:s, s:o, s:o, s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
                      state_name(kvraild, reasons), "reasons", reasons, "notes",
-                     notes_build(&kvraild->child), "version", KVRAIL_VERSION, "pid", (int)getpid(),
+                     notes_build(kvraild), "version", KVRAIL_VERSION, "pid", (int)getpid(),
                      "uptime_ms", (json_int_t)((clock_ns() - kvraild->started_ns) / NS_PER_MS),
                      "control_socket", kvraild->socket_path, "dataplane", dataplane_build(kvraild),
                      "device", device_build(kvraild), "urls", urls_build(kvraild), "cores",

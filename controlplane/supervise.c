@@ -106,12 +106,6 @@ static void dataplane_ready(void *owner)
     sd_notifyf(0, "READY=1\nSTATUS=serving %s", urls[0]);
 }
 
-static void dataplane_note(void *owner, const char *text)
-{
-    (void)owner;
-    log_warning("%s", text);
-}
-
 static void restart_try(void *owner);
 
 static void restart_later(struct kvraild *kvraild)
@@ -119,7 +113,8 @@ static void restart_later(struct kvraild *kvraild)
     unsigned wait = kvraild->backoff_ms ? kvraild->backoff_ms : BACKOFF_MIN_MS;
 
     kvraild->backoff_ms = wait * 2 < BACKOFF_MAX_MS ? wait * 2 : BACKOFF_MAX_MS;
-    log_error("%s; started again in %u ms", kvraild->last_exit, wait);
+    log_error("%s; started again in %u ms",
+              kvraild->child.told ? "the dataplane failed" : kvraild->last_exit, wait);
     sd_notifyf(0, "STATUS=degraded: %s", kvraild->last_exit);
     loop_arm(&kvraild->loop, &kvraild->restart, wait, restart_try, kvraild);
 }
@@ -146,7 +141,8 @@ static void dataplane_gone(void *owner, const char *reason)
     if (kvraild->stopping) {
         kvraild->loop.stop = true;
     } else if (!kvraild->was_ready) {
-        log_error("%s", reason);
+        if (!kvraild->child.told)
+            log_error("%s", reason);
         kvraild->exit_code = 1;
         kvraild->loop.stop = true;
     } else {
@@ -160,7 +156,6 @@ int supervise_start(struct kvraild *kvraild)
 {
     child_init(&kvraild->child, &kvraild->loop, kvraild);
     kvraild->child.ready = dataplane_ready;
-    kvraild->child.note = dataplane_note;
     kvraild->child.gone = dataplane_gone;
     return dataplane_start(kvraild);
 }

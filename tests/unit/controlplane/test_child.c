@@ -14,20 +14,13 @@
 static struct loop loop;
 static struct child child;
 static struct arena arena;
-static unsigned readies, notes, gones, answers;
+static unsigned readies, gones, answers;
 static char reason[CHILD_LINE_MAX], answer[CHILD_LINE_MAX];
 
 static void ready(void *owner)
 {
     cr_assert_eq(owner, &child);
     readies++;
-}
-
-static void note(void *owner, const char *text)
-{
-    (void)owner;
-    cr_assert_str_eq(text, "no hugepages: ordinary pages are used");
-    notes++;
 }
 
 static void gone(void *owner, const char *text)
@@ -54,9 +47,8 @@ static void setup(void)
     loop = (struct loop){0};
     child_init(&child, &loop, &child);
     child.ready = ready;
-    child.note = note;
     child.gone = gone;
-    readies = notes = gones = answers = 0;
+    readies = gones = answers = 0;
     reason[0] = answer[0] = '\0';
     cr_assert_eq(arena_create(&spec, &arena), 0);
 }
@@ -107,8 +99,8 @@ Test(child, becomes_ready_and_says_what_it_is)
     start("ready");
     until(&readies);
     cr_assert_eq(child.state, CHILD_READY);
-    cr_assert_eq(notes, 1);
     cr_assert_eq(child.nr_notes, 1);
+    cr_assert_str_eq(child.notes[0], "no hugepages: ordinary pages are used");
     cr_assert(child_field(&child, "mac", value, sizeof(value)));
     cr_assert_str_eq(value, "02:00:00:00:00:01");
     cr_assert(child_field(&child, "cores", value, sizeof(value)));

@@ -88,6 +88,19 @@ static bool said(const char *text)
     return strstr(all, text) != NULL;
 }
 
+static unsigned lines_said(void)
+{
+    FILE *in = fopen(errors, "r");
+    unsigned lines = 0;
+    int c;
+
+    while (in && (c = fgetc(in)) != EOF)
+        lines += c == '\n';
+    if (in)
+        fclose(in);
+    return lines;
+}
+
 static bool said_in_time(const char *text)
 {
     for (unsigned i = 0; i < 300 && !said(text); i++)
@@ -271,6 +284,7 @@ Test(kvraild, a_failed_first_start_is_one_line_and_exit_1)
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         cr_assert_eq(end_of(start(cases[i][0], NULL)), 1);
         cr_assert(said(cases[i][1]), "%s", cases[i][0]);
+        cr_assert_eq(lines_said(), i + 1);
         cr_assert_eq(access(path, F_OK), -1);
     }
 }
