@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "tools/bench.h"
+#include "tools/cli.h"
 #include "tools/table.h"
 #include "tools/units.h"
 
@@ -74,12 +75,13 @@ json_t *bench_json(const struct bench_settings *s, const struct bench_result *r,
     if (r->fills.ops)
         json_object_set_new(ops, "fill", tally_json(&r->fills, seconds));
     object = json_pack(
-        "{s:s,s:s,s:o,s:f,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:o,s:o,s:o}", "command", "bench", "server",
-        url, "params", params_json(s), "seconds", r->seconds, "ops", (json_int_t)all.ops, "ops_s",
-        (double)all.ops / seconds, "get_bytes_s", (double)r->moved_in / seconds, "put_bytes_s",
-        (double)r->moved_out / seconds, "corrupt", (json_int_t)bench_corrupt(r), "errors",
-        (json_int_t)tally_errors(&all), "unstarted", (json_int_t)r->unstarted, "hit_ratio",
-        hits >= 0 ? json_real(hits) : json_null(), "by_op", ops, "client", client_json(&r->client));
+        "{s:s,s:o,s:o,s:f,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:o,s:o,s:o}", "command", "bench", "server",
+        cli_json_text(url), "params", params_json(s), "seconds", r->seconds, "ops",
+        (json_int_t)all.ops, "ops_s", (double)all.ops / seconds, "get_bytes_s",
+        (double)r->moved_in / seconds, "put_bytes_s", (double)r->moved_out / seconds, "corrupt",
+        (json_int_t)bench_corrupt(r), "errors", (json_int_t)tally_errors(&all), "unstarted",
+        (json_int_t)r->unstarted, "hit_ratio", hits >= 0 ? json_real(hits) : json_null(), "by_op",
+        ops, "client", client_json(&r->client));
     if (r->warm.ops)
         json_object_set_new(object, "warm", tally_json(&r->warm, r->warm_seconds));
     json_object_set_new(object, "partitions", json_integer(r->server.nr_partitions));

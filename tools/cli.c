@@ -60,7 +60,7 @@ static void show_error(const struct cli *cli, const char *status, const char *te
     fprintf(stderr, "%s\n", text);
     if (!cli->json)
         return;
-    json_t *object = json_pack("{s:s}", "error", text);
+    json_t *object = json_pack("{s:o}", "error", cli_json_text(text));
     if (status)
         json_object_set_new(object, "status", json_string(status));
     cli_print_json(object);
@@ -106,6 +106,20 @@ int cli_exit_code(enum kvr_status status)
     default:
         return CLI_ERROR;
     }
+}
+
+json_t *cli_json_text(const char *text)
+{
+    json_t *string = json_string(text);
+    char *copy = string ? NULL : strdup(text);
+
+    for (char *c = copy; c && *c; c++)
+        if (*c & 0x80)
+            *c = '?';
+    if (copy)
+        string = json_string(copy);
+    free(copy);
+    return string;
 }
 
 void cli_print_json(json_t *value)

@@ -90,6 +90,8 @@ const char *cli_server(const struct cli *cli, char *url, size_t size);
  * options may be NULL; its priority and timeout are overwritten. */
 int cli_open(const struct cli *cli, const struct kvr_options *options, struct kvr_client **client);
 
+/* A string of text from outside: what is not UTF-8 becomes '?'. */
+json_t *cli_json_text(const char *text);
 /* Prints one line of JSON and drops the reference. */
 void cli_print_json(json_t *value);
 

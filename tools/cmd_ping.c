@@ -56,8 +56,8 @@ static void show_sums(const struct cli *cli, const char *url, const struct ping_
     double lost = s->sent ? 100.0 * (double)(s->sent - s->answered) / (double)s->sent : 0;
 
     if (cli->json) {
-        cli_print_json(json_pack("{s:s,s:I,s:I,s:f,s:f,s:f,s:f,s:f}", "server", url, "sent",
-                                 (json_int_t)s->sent, "answered", (json_int_t)s->answered,
+        cli_print_json(json_pack("{s:o,s:I,s:I,s:f,s:f,s:f,s:f,s:f}", "server", cli_json_text(url),
+                                 "sent", (json_int_t)s->sent, "answered", (json_int_t)s->answered,
                                  "lost_percent", lost, "rtt_min_us", (double)s->min_ns / 1e3,
                                  "rtt_avg_us", mean / 1e3, "rtt_max_us", (double)s->max_ns / 1e3,
                                  "rtt_stddev_us", deviation / 1e3));

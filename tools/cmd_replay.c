@@ -255,12 +255,13 @@ static json_t *full_json(const struct replay_settings *s, const struct trace *tr
                          const char *url, const char *name, const struct replay_counts *counts,
                          double seconds)
 {
-    json_t *object = json_pack(
-        "{s:s,s:s,s:s,s:{s:I,s:I,s:I,s:f,s:b,s:b},s:{s:I,s:I,s:I}}", "command", "replay", "server",
-        url, "trace", name, "params", "block_bytes", (json_int_t)s->block_bytes, "depth",
-        (json_int_t)s->depth, "threads", (json_int_t)s->threads, "speed", s->speed, "verify",
-        s->verify, "hints", s->hints, "loaded", "requests", (json_int_t)trace->nr, "blocks",
-        (json_int_t)trace->nr_blocks, "distinct", (json_int_t)trace_distinct(trace));
+    json_t *object =
+        json_pack("{s:s,s:o,s:o,s:{s:I,s:I,s:I,s:f,s:b,s:b},s:{s:I,s:I,s:I}}", "command", "replay",
+                  "server", cli_json_text(url), "trace", cli_json_text(name), "params",
+                  "block_bytes", (json_int_t)s->block_bytes, "depth", (json_int_t)s->depth,
+                  "threads", (json_int_t)s->threads, "speed", s->speed, "verify", s->verify,
+                  "hints", s->hints, "loaded", "requests", (json_int_t)trace->nr, "blocks",
+                  (json_int_t)trace->nr_blocks, "distinct", (json_int_t)trace_distinct(trace));
     json_t *result = replay_json(counts, seconds);
 
     json_object_update(object, result);

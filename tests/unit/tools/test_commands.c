@@ -202,6 +202,27 @@ Test(commands, have_help_and_words_for_completion)
     cli_output_free(&o);
 }
 
+Test(commands, print_json_whatever_the_bytes_of_their_arguments)
+{
+    struct cli_output o = run_cli("put", "k", "/nonexistent/\xff\xfe", "--json", SERVER, NULL);
+    json_t *json = cli_output_json(&o);
+
+    cr_assert_eq(o.code, 1);
+    cr_assert_not_null(strstr(json_string_value(json_object_get(json, "error")), "/\?\?: "));
+    json_decref(json);
+    cli_output_free(&o);
+    o = run_cli("get", "\xff\"\n", "--json", SERVER, NULL);
+    json = cli_output_json(&o);
+    cr_assert_not_null(strstr(json_string_value(json_object_get(json, "error")), "0xff220a"));
+    json_decref(json);
+    cli_output_free(&o);
+    o = run_cli("ping", "-c", "1", "--json", "--server", "udp://\x80", NULL);
+    json = cli_output_json(&o);
+    cr_assert_str_eq(json_string_value(json_object_get(json, "server")), "udp://?");
+    json_decref(json);
+    cli_output_free(&o);
+}
+
 Test(commands, refuse_bad_usage_with_2)
 {
     static const char *const bad[][4] = {
