@@ -13,6 +13,7 @@ struct tally {
     uint64_t free, reserved, sealed, unlinked;
     uint64_t value_bytes, leased_units, nr_leased, expiring, aside;
     uint64_t *seen;      /* bit per block, for walks */
+    uint64_t *slots;     /* bit per unit, like alloc.taken */
     uint32_t *slab_used; /* by first chunk */
     uint32_t *slab_live; /* of them reserved or sealed */
     uint32_t *slab_reserved, *slab_leased;
@@ -43,9 +44,10 @@ static bool audit_memory(const struct partition *partition, uint32_t block, stru
     slot = offset / slab->slot_units;
     CHECK(offset % slab->slot_units == 0 && slot < slab->slots && units <= slab->slot_units,
           "block %u does not fit its slot", block);
-    CHECK(bit_test(alloc->taken,
-                   (uint32_t)(alloc->chunks[chunk] * (uint64_t)alloc->chunk_units) + slot),
-          "slot of block %u is free", block);
+    slot += alloc->chunks[chunk] * alloc->chunk_units;
+    CHECK(bit_test(alloc->taken, slot), "slot of block %u is free", block);
+    CHECK(!bit_test(tally->slots, slot), "block %u shares its slot", block);
+    bit_set(tally->slots, slot);
     tally->slab_used[alloc->chunks[chunk]]++;
     if (desc->state != BLOCK_UNLINKED)
         tally->slab_live[alloc->chunks[chunk]]++;
@@ -301,11 +303,13 @@ static bool audit_policy(const struct partition *partition, struct tally *tally)
 int partition_audit(const struct partition *partition)
 {
     uint32_t nr_chunks = partition->alloc.nr_chunks;
-    struct tally tally = {.seen = calloc(partition->nr_words, sizeof(uint64_t)),
-                          .slab_used = calloc(nr_chunks, 4 * sizeof(uint32_t))};
+    struct tally tally = {
+        .seen = calloc(partition->nr_words, sizeof(uint64_t)),
+        .slots = calloc((size_t)nr_chunks * partition->alloc.chunk_units / 64, sizeof(uint64_t)),
+        .slab_used = calloc(nr_chunks, 4 * sizeof(uint32_t))};
     int result = -ENOMEM;
 
-    if (tally.seen && tally.slab_used) {
+    if (tally.seen && tally.slots && tally.slab_used) {
         tally.slab_live = tally.slab_used + nr_chunks;
         tally.slab_reserved = tally.slab_live + nr_chunks;
         tally.slab_leased = tally.slab_reserved + nr_chunks;
@@ -316,6 +320,7 @@ int partition_audit(const struct partition *partition)
                      : -EUCLEAN;
     }
     free(tally.seen);
+    free(tally.slots);
     free(tally.slab_used);
     return result;
 }

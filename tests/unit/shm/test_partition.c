@@ -17,7 +17,7 @@ static void destroy(void)
     fixture_destroy(&f);
 }
 
-TestSuite(partition, .init = create, .fini = destroy);
+TestSuite(partition, .init = create);
 
 static uint64_t ref_of(const char *key)
 {
@@ -40,6 +40,7 @@ Test(partition, shows_a_block_only_after_it_is_sealed)
     cr_assert_eq(arena_part(&f.arena, 0)->reserved, 0);
     cr_assert_eq(arena_part(&f.arena, 0)->items, 1);
     cr_assert_eq(arena_part(&f.arena, 0)->value_bytes, 10);
+    destroy();
 }
 
 Test(partition, takes_an_aborted_reservation_back_at_once)
@@ -51,6 +52,7 @@ Test(partition, takes_an_aborted_reservation_back_at_once)
     partition_abort(f.partition, block);
     cr_assert_eq(arena_part(&f.arena, 0)->used_bytes, 0);
     cr_assert_eq(ref_of("k"), 0);
+    destroy();
 }
 
 Test(partition, publishes_a_new_block_when_a_key_is_overwritten)
@@ -67,6 +69,7 @@ Test(partition, publishes_a_new_block_when_a_key_is_overwritten)
     cr_assert_eq(memcmp(view.value, "newer", 5), 0);
     cr_assert_eq(arena_part(&f.arena, 0)->replaced, 1);
     cr_assert_eq(arena_part(&f.arena, 0)->items, 1);
+    destroy();
 }
 
 Test(partition, keeps_the_old_value_readable_until_its_readers_are_gone)
@@ -88,6 +91,7 @@ Test(partition, keeps_the_old_value_readable_until_its_readers_are_gone)
     cr_assert_eq(arena_part(&f.arena, 0)->unlinked, 0);
     rcu_reader_online();
     rcu_reader_unregister();
+    destroy();
 }
 
 Test(partition, adds_only_where_nothing_is_stored)
@@ -103,6 +107,7 @@ Test(partition, adds_only_where_nothing_is_stored)
     f.now_ms += 50;
     cr_assert_eq(fixture_reserve(&f, "k", 1, 3, 0, &block), KVR_OK);
     cr_assert_eq(partition_seal(f.partition, block, 0, true, f.now_ms, &ref), KVR_OK, "expired");
+    destroy();
 }
 
 Test(partition, deletes_what_it_is_told_and_only_the_block_that_is_meant)
@@ -117,6 +122,7 @@ Test(partition, deletes_what_it_is_told_and_only_the_block_that_is_meant)
     cr_assert_eq(partition_del(f.partition, hash, "k", 1, ref, f.now_ms), KVR_STALE);
     cr_assert_eq(partition_del(f.partition, hash, "k", 1, ref_of("k"), f.now_ms), KVR_OK);
     cr_assert_eq(ref_of("k"), 0);
+    destroy();
 }
 
 Test(partition, never_gives_the_same_reference_twice)
@@ -132,6 +138,7 @@ Test(partition, never_gives_the_same_reference_twice)
         cr_assert_neq(ref, last);
         last = ref;
     }
+    destroy();
 }
 
 Test(partition, holds_values_of_no_bytes)
@@ -144,6 +151,7 @@ Test(partition, holds_values_of_no_bytes)
     cr_assert_eq(arena_part(&f.arena, 0)->used_bytes, 0);
     cr_assert_eq(fixture_del(&f, "k", 1), KVR_OK);
     fixture_settle(&f);
+    destroy();
 }
 
 Test(partition, evicts_values_of_no_bytes_when_descriptors_run_out)
@@ -153,6 +161,7 @@ Test(partition, evicts_values_of_no_bytes_when_descriptors_run_out)
     cr_assert_gt(arena_part(&f.arena, 0)->evictions, 1900);
     cr_assert(fixture_has(&f, 2999));
     cr_assert_not(fixture_has(&f, 0));
+    destroy();
 }
 
 Test(partition, says_what_could_never_fit)
@@ -163,6 +172,7 @@ Test(partition, says_what_could_never_fit)
     cr_assert_eq(fixture_reserve(&f, "k", 1, KVR_VALUE_MAX + 1, 0, &block), KVR_TOO_LARGE);
     cr_assert_eq(fixture_reserve(&f, "k", 1, 4 << 20, 0, &block), KVR_OK);
     partition_abort(f.partition, block);
+    destroy();
 }
 
 Test(partition, says_when_nothing_may_be_evicted)
@@ -181,6 +191,7 @@ Test(partition, says_when_nothing_may_be_evicted)
     for (unsigned i = 1; i < nr; i++)
         partition_abort(f.partition, blocks[i]);
     cr_assert_eq(arena_part(&f.arena, 0)->used_bytes, 0);
+    destroy();
 }
 
 Test(partition, answers_busy_while_readers_hold_what_makes_room)
@@ -202,6 +213,7 @@ Test(partition, answers_busy_while_readers_hold_what_makes_room)
     rcu_reader_online();
     rcu_reader_unregister();
     partition_abort(f.partition, block);
+    destroy();
 }
 
 Test(partition, stores_the_hint_for_the_policies)
@@ -220,6 +232,7 @@ Test(partition, stores_the_hint_for_the_policies)
     cr_assert_eq(meta->cost_us, 5);
     cr_assert_eq(meta->reuse_s, 2);
     cr_assert_eq(meta->hint_flags, KVR_HINT_ALIVE);
+    destroy();
 }
 
 Test(partition, changes_its_policy_while_it_is_in_use)
@@ -234,6 +247,7 @@ Test(partition, changes_its_policy_while_it_is_in_use)
     cr_assert_not(fixture_has(&f, 5), "the order was kept");
     cr_assert(fixture_has(&f, 600));
     cr_assert_eq(partition_set_policy(f.partition, "lfu", f.now_ms), 0);
+    destroy();
 }
 
 Test(partition_large, holds_64_mib_values_and_evicts_them)
