@@ -62,7 +62,7 @@ __attribute__((noreturn)) static void become(const struct child_spec *spec, int 
     argv[n++] = fds[1];
     argv[n++] = strdup("--ctl-fd");
     argv[n++] = fds[2];
-    for (unsigned i = 0; spec->settings[i] && i < SETTINGS_MAX; i++) {
+    for (unsigned i = 0; i < SETTINGS_MAX && spec->settings[i]; i++) {
         argv[n++] = strdup("--set");
         argv[n++] = spec->settings[i];
     }

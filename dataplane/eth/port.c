@@ -56,7 +56,8 @@ static int set_addresses(const struct settings *settings, unsigned nr_partitions
 /* The mending advice for what drivers say. */
 static const char *advice(const char *errors, const char *device)
 {
-    if (strstr(errors, "Permission denied") || strstr(errors, "Operation not permitted"))
+    if (strstr(errors, "Permission denied") || strstr(errors, "Operation not permitted") ||
+        strstr(errors, "Could not open AF_PACKET")) /* whose driver does not say why */
         return "run as root, or inside `unshare -Urn`";
     if (strstr(errors, "/dev/net/tun") && access("/dev/net/tun", R_OK | W_OK) && errno == EACCES)
         return "run as root, or have root allow access to /dev/net/tun";
@@ -99,7 +100,7 @@ static int probe(const char *device, uint16_t *id, struct fault *fault)
     rc = rte_dev_probe(device);
     if (rc < 0 && rc != -EEXIST) {
         errors = eal_log_errors();
-        return fault_set(fault, rc, "device %s does not start: %s: %s", name,
+        return fault_set(fault, rc, "device %s does not start: %s: %s", device,
                          *errors ? errors : strerror(-rc), advice(errors, device));
     }
     eal_log_errors(); /* of things that are missing, but that it does without */
