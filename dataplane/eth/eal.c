@@ -107,7 +107,7 @@ int eal_start(const struct settings *settings, const struct cpu_plan *plan,
     add_lcores(arguments, plan, allowed);
     add_memory(arguments, settings);
     add(arguments, "--no-telemetry");
-    add(arguments, "--file-prefix=kvrail-%d", (int)getpid());
+    add(arguments, "--file-prefix=kvrail");
     add(arguments, "--log-level=%s", !strcmp(settings->log_level, "debug") ? "info" : "notice");
     if (is_pci(settings->device)) {
         device_end = strchrnul(settings->device, ',');

@@ -278,27 +278,6 @@ close:
     return rc;
 }
 
-static void announce(const struct port *port)
-{
-    struct rte_mbuf *frames[2];
-    uint16_t nr = 0, sent;
-
-    if (port->self.has_ip4 && (frames[nr] = rte_pktmbuf_alloc(port->tx_pool)) != NULL) {
-        uint32_t len = frame_announce_ip4(&port->self, rte_pktmbuf_mtod(frames[nr], uint8_t *));
-
-        frames[nr]->data_len = (uint16_t)len;
-        frames[nr++]->pkt_len = len;
-    }
-    if (port->self.has_ip6 && (frames[nr] = rte_pktmbuf_alloc(port->tx_pool)) != NULL) {
-        uint32_t len = frame_announce_ip6(&port->self, rte_pktmbuf_mtod(frames[nr], uint8_t *));
-
-        frames[nr]->data_len = (uint16_t)len;
-        frames[nr++]->pkt_len = len;
-    }
-    sent = rte_eth_tx_burst(port->id, 0, frames, nr);
-    rte_pktmbuf_free_bulk(frames + sent, nr - sent);
-}
-
 static bool link_is_up(const struct port *port)
 {
     struct rte_eth_link link = {.link_status = RTE_ETH_LINK_UP};
@@ -315,6 +294,8 @@ void port_watch(struct port *port)
 
     if (up != port->link_up)
         note("link is %s", up ? "up" : "down");
+    if (up && !port->link_up)
+        __atomic_store_n(&port->announce, true, __ATOMIC_RELAXED);
     port->link_up = up;
 }
 
@@ -343,8 +324,7 @@ int port_start(struct port *port, const struct settings *settings, struct fault 
         rte_delay_us_sleep(1000);
     if (!port->link_up)
         note(port->traits->late_link ? "link is down: no peer has connected yet" : "link is down");
-    else
-        announce(port);
+    port->announce = port->link_up;
     return 0;
 }
 

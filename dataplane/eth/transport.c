@@ -23,11 +23,12 @@
 
 struct eth_transport {
     struct transport base;
-    const struct port *port;
+    struct port *port; /* constant but for announce */
     struct core_stats *stats;
     struct rte_mempool *tx_pool, *pin_pool;
     uint16_t port_id, queue;
     bool has_queue;
+    bool announces;         /* worker 0 */
     unsigned parse_checked; /* FRAME_PARTIAL_ALLOWED, or 0 */
     unsigned nr_tx, lost;
     struct rte_mbuf *tx[TX_BATCH];
@@ -298,11 +299,32 @@ static void send_for_others(struct eth_transport *t)
             send_frame(t, (struct rte_mbuf *)(uintptr_t)word);
 }
 
+static void announce(struct eth_transport *t)
+{
+    const struct frame_self *self = &t->port->self;
+    struct rte_mbuf *frame;
+
+    __atomic_store_n(&t->port->announce, false, __ATOMIC_RELAXED);
+    for (int family = 4; family <= 6; family += 2) {
+        if (!(family == 4 ? self->has_ip4 : self->has_ip6))
+            continue;
+        frame = rte_pktmbuf_alloc(t->tx_pool);
+        if (!frame)
+            return;
+        frame->data_len = (uint16_t)(family == 4 ? frame_announce_ip4 : frame_announce_ip6)(
+            self, rte_pktmbuf_mtod(frame, uint8_t *));
+        frame->pkt_len = frame->data_len;
+        send_frame(t, frame);
+    }
+}
+
 static unsigned eth_flush(struct transport *transport)
 {
     struct eth_transport *t = eth(transport);
     unsigned lost;
 
+    if (unlikely(t->announces && __atomic_load_n(&t->port->announce, __ATOMIC_RELAXED)))
+        announce(t);
     if (t->nr_inboxes)
         send_for_others(t);
     if (t->nr_tx)
@@ -329,7 +351,7 @@ static uint32_t max_datagram(const struct port *port)
     return fits < KVR_DATAGRAM_MAX ? fits : KVR_DATAGRAM_MAX;
 }
 
-static void setup(struct eth_transport *t, const struct port *port, const struct settings *settings,
+static void setup(struct eth_transport *t, struct port *port, const struct settings *settings,
                   struct core_stats *stats, unsigned worker)
 {
     t->base.ops = &eth_ops;
@@ -343,10 +365,11 @@ static void setup(struct eth_transport *t, const struct port *port, const struct
     t->port_id = port->id;
     t->queue = (uint16_t)(worker % port->nr_queues);
     t->has_queue = worker < port->nr_queues;
+    t->announces = worker == 0;
     t->parse_checked = port->traits->partial_checksums ? FRAME_PARTIAL_ALLOWED : 0;
 }
 
-int eth_transports_create(const struct port *port, const struct settings *settings,
+int eth_transports_create(struct port *port, const struct settings *settings,
                           struct core_stats *const *stats, struct transport **transports)
 {
     unsigned nr = port->nr_workers, made = 0;

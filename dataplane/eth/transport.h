@@ -9,7 +9,7 @@
 
 /* Makes the transports of all workers over a port that was created; stats[i]: of core i, written by
  * that core. transports: room for port->nr_workers. -ENOMEM. */
-[[nodiscard]] int eth_transports_create(const struct port *port, const struct settings *settings,
+[[nodiscard]] int eth_transports_create(struct port *port, const struct settings *settings,
                                         struct core_stats *const *stats,
                                         struct transport **transports);
 /* After the cores have ended: sends what is left, for a short time. */

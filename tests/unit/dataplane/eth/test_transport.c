@@ -152,6 +152,20 @@ Test(transport, arp_and_ping_are_answered_and_counted)
     cr_assert_eq(stats->rx_bursts, 1);
 }
 
+Test(transport, addresses_are_announced_once_when_asked)
+{
+    port.announce = true;
+    cr_assert_eq(transports[1]->ops->flush(transports[1]), 0);
+    cr_assert_not(take());
+    cr_assert_eq(transports[0]->ops->flush(transports[0]), 0);
+    cr_assert_eq(transports[0]->ops->flush(transports[0]), 0);
+    cr_assert(take());
+    cr_assert_eq(p.len, 42);
+    cr_assert(take());
+    cr_assert_eq(p.len, 86);
+    cr_assert_not(take());
+}
+
 static void ask_and_answer(bool ipv6, uint32_t reply_len)
 {
     struct transport *t = transports[0];
