@@ -69,7 +69,7 @@
       "Deadline of a request that names none.")                                                    \
     X(control_socket, PATH, "", 0, 107, NULL, 0, "process",                                        \
       "Unix socket for the kvrail command; empty = /run/kvrail.sock for root, else kvrail.sock "   \
-      "in XDG_RUNTIME_DIR.")                                                                       \
+      "in XDG_RUNTIME_DIR, else /tmp/kvrail-UID.sock.")                                            \
     X(dataplane, PATH, "", 0, 255, NULL, 0, "process",                                             \
       "The kvrail-dataplane program; empty = beside kvraild, or in libexec.")                      \
     X(pid_file, PATH, "", 0, 255, NULL, 0, "process",                                              \

@@ -183,7 +183,8 @@ void control_socket_default(char *path, size_t size)
 {
     const char *dir = getenv("XDG_RUNTIME_DIR");
 
-    if (geteuid() == 0)
+    /* Root of a user namespace has no say in /run. */
+    if (geteuid() == 0 && access("/run", W_OK) == 0)
         snprintf(path, size, "/run/kvrail.sock");
     else if (dir && *dir)
         snprintf(path, size, "%s/kvrail.sock", dir);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The answer to "status": is all well, if not why, and what there is. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -63,24 +64,22 @@ static json_t *dataplane_build(const struct kvraild *kvraild)
                      "restarts", (int)kvraild->restarts, "last_exit", kvraild->last_exit);
 }
 
-static void field_add(json_t *object, const struct child *child, const char *name)
-{
-    char value[256];
-
-    if (child_field(child, name, value, sizeof(value)))
-        json_object_set_new(object, name, json_string(value));
-}
-
 static json_t *device_build(const struct kvraild *kvraild)
 {
+    const struct child *child = &kvraild->child;
+    char value[256];
     json_t *device =
         json_pack("{s:s, s:s, s:s, s:I}", "name", options_text(&kvraild->options, OPT_device),
                   "ipv4", options_text(&kvraild->options, OPT_ipv4), "ipv6",
                   options_text(&kvraild->options, OPT_ipv6), "port",
                   (json_int_t)options_number(&kvraild->options, OPT_port));
 
-    field_add(device, &kvraild->child, "mac");
-    field_add(device, &kvraild->child, "mtu");
+    if (child_field(child, "mac", value, sizeof(value)))
+        json_object_set_new(device, "mac", json_string(value));
+    if (child_field(child, "mtu", value, sizeof(value)))
+        json_object_set_new(device, "mtu", json_integer(atoll(value)));
+    if (child_field(child, "cores", value, sizeof(value)))
+        json_object_set_new(device, "cpus", json_string(value));
     return device;
 }
 

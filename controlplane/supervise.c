@@ -14,7 +14,7 @@
 #define START_MS 60000u
 #define STOP_MS 5000u
 #define TERM_MS 2000u
-#define BACKOFF_MIN_MS 250u
+#define BACKOFF_MIN_MS 50u
 #define BACKOFF_MAX_MS 30000u
 #define HEALTHY_MS 60000u /* up so long: what went before is forgiven */
 #define SETTING_MAX (OPTION_TEXT_MAX + 40u)

@@ -40,10 +40,15 @@ static void show_state(const json_t *status)
                                                           : "\033[1;33m";
     const json_t *dataplane = json_object_get(status, "dataplane");
 
-    printf("kvrail %s  %s%s%s  up %s  pid %llu, dataplane %llu\n", ctl_text(status, "version"),
+    printf("kvrail %s  %s%s%s  up %s  pid %llu", ctl_text(status, "version"),
            colours() ? colour : "", state, colours() ? "\033[0m" : "",
-           uptime(ctl_number(status, "uptime_ms")).s, (unsigned long long)ctl_number(status, "pid"),
-           (unsigned long long)ctl_number(dataplane, "pid"));
+           uptime(ctl_number(status, "uptime_ms")).s,
+           (unsigned long long)ctl_number(status, "pid"));
+    if (ctl_number(dataplane, "pid"))
+        printf(", dataplane %llu", (unsigned long long)ctl_number(dataplane, "pid"));
+    if (ctl_number(dataplane, "restarts"))
+        printf(", restarted %llu times", (unsigned long long)ctl_number(dataplane, "restarts"));
+    putchar('\n');
 }
 
 static void show_texts(const char *label, const json_t *array)
@@ -59,8 +64,10 @@ static void show_device(const json_t *device)
     printf("  %-9s %s", "device", ctl_text(device, "name"));
     if (*ctl_text(device, "mac"))
         printf("  mac %s", ctl_text(device, "mac"));
-    if (*ctl_text(device, "mtu"))
-        printf("  mtu %s", ctl_text(device, "mtu"));
+    if (ctl_number(device, "mtu"))
+        printf("  mtu %llu", (unsigned long long)ctl_number(device, "mtu"));
+    if (*ctl_text(device, "cpus"))
+        printf("  CPUs %s", ctl_text(device, "cpus"));
     putchar('\n');
 }
 
@@ -104,10 +111,9 @@ static void show_cores(const json_t *cores)
     const json_t *core;
     size_t i;
 
-    json_array_foreach(cores, i, core)
-        printf("  %-9s %.1f %% busy, last turn %s ago\n", i == 0 ? "cores" : "",
-               100 * ctl_real(core, "busy"),
-               units_duration(ctl_number(core, "heartbeat_age_ms") * 1000000).s);
+    json_array_foreach(cores, i, core) printf(
+        "  core %-4zu %.1f %% busy, last turn %llu ms ago\n", i, 100 * ctl_real(core, "busy"),
+        (unsigned long long)ctl_number(core, "heartbeat_age_ms"));
 }
 
 static void show_status(const json_t *status)

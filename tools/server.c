@@ -3,12 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "controlplane/options.h"
 #include "tools/cli.h"
 #include "tools/ctl.h"
 
 #define DEFAULT_SERVER "udp://10.96.0.1:9690"
+#define SYSTEM_CONTROL "/run/kvrail.sock"
 #define ASK_MS 500u
 
 static const char *from_environment(const char *name)
@@ -26,6 +28,9 @@ const char *cli_control(const struct cli *cli)
     if (path)
         return path;
     control_socket_default(built_in, sizeof(built_in));
+    /* Without a kvraild of one's own, that of the system. */
+    if (access(built_in, F_OK) < 0 && access(SYSTEM_CONTROL, F_OK) == 0)
+        return SYSTEM_CONTROL;
     return built_in;
 }
 

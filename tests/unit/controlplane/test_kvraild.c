@@ -178,6 +178,46 @@ Test(kvraild, serves_and_stops_on_sigterm)
     cr_assert_eq(access(path, F_OK), -1, "the socket is removed");
 }
 
+/* What systemd would have heard up to a line with text. */
+static void notified(int fd, const char *text)
+{
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    char message[1024];
+    ssize_t n;
+
+    do {
+        cr_assert_eq(poll(&readable, 1, 5000), 1, "never notified of %s", text);
+        n = recv(fd, message, sizeof(message) - 1, 0);
+        cr_assert_gt(n, 0);
+        message[n] = '\0';
+    } while (!strstr(message, text));
+}
+
+Test(kvraild, tells_systemd_when_it_is_ready_degraded_and_stopping)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    json_t *answer;
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", dir);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    setenv("NOTIFY_SOCKET", address.sun_path, 1);
+    write_file("");
+    pid = start("ready", NULL);
+    notified(fd, "READY=1\nSTATUS=serving udp://10.96.0.1:9690");
+    answer = wait_state("ok");
+    kill((pid_t)json_integer_value(json_object_get(
+             json_object_get(json_object_get(answer, "result"), "dataplane"), "pid")),
+         SIGKILL);
+    json_decref(answer);
+    notified(fd, "STATUS=degraded: the dataplane was ended by signal 9");
+    notified(fd, "STATUS=serving");
+    kill(pid, SIGTERM);
+    notified(fd, "STOPPING=1");
+    cr_assert_eq(end_of(pid), 0);
+    pid = -1;
+}
+
 Test(kvraild, every_command_is_answered)
 {
     static const char *const commands[] = {"status", "stat", "errors", "latency", "config", "ping"};
