@@ -206,6 +206,7 @@ Test(dispatch, echoes_what_belongs_to_the_request)
     cr_assert_eq(replies.nr, 1);
     cr_assert(reply_ok(replies.list[0]->bytes, replies.list[0]->len, &hdr));
     cr_assert_eq(hdr.id, m.hdr.id);
+    cr_assert_eq(memcmp(&replies.list[0]->peer, &rig.peer, sizeof(rig.peer)), 0);
     cr_assert_eq(hdr.session, rig.session);
     cr_assert_eq(hdr.partition, 1);
     cr_assert_eq(hdr.nr_ops, 1);

@@ -155,7 +155,7 @@ Test(get, of_every_length_up_to_a_datagram_gives_the_same_bytes_back)
         uint8_t out[1100];
 
         cr_assert_eq(rig_put(&rig, "key", value + len, len, NULL), KVR_OK);
-        cr_assert_eq(rig_get(&rig, "key", out, sizeof(out)), len);
+        cr_assert_eq(rig_get(&rig, "key", out, sizeof(out)), (int)len);
         cr_assert_eq(memcmp(out, value + len, len), 0);
     }
 }
