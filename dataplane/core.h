@@ -67,6 +67,13 @@ static inline unsigned partition_owner(const struct core *core, unsigned partiti
     return partition % core->nr_cores;
 }
 
+/* How long an idle session is remembered: longer than any cookie that its client may still hold, and
+ * longer than its uploads. */
+static inline uint32_t core_session_keep_ms(const struct core *core)
+{
+    return 2 * core->now->cookie_ms + 2 * core->now->upload_idle_ms;
+}
+
 /* ---- Made by the main thread, before the cores' threads run (core.c, handoff.c, cookie.c) ---- */
 
 struct core_options {

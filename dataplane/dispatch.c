@@ -12,7 +12,7 @@
 #include "dataplane/session.h"
 
 #define DEADLINE_MAX_MS 60000u
-#define RETRY_US 500u /* after BUSY, per part of PARKED_MAX that is taken */
+#define RETRY_US 500u /* after BUSY */
 
 static op_function *const functions[KVR_OPCODES] = {
     [KVR_HELLO] = op_hello,   [KVR_PING] = op_ping,       [KVR_GET] = op_get,
@@ -32,6 +32,12 @@ static void release(struct core *core, struct request *request)
     core->transport->ops->release(core->transport, request);
 }
 
+/* The longer, the more waits already. */
+static uint32_t retry_us(const struct core *core)
+{
+    return RETRY_US * (1 + core->nr_parked * 4 / PARKED_MAX);
+}
+
 /* HELLO and PING are all that an unproven address may ask. */
 static bool harmless(const struct request *request)
 {
@@ -41,10 +47,14 @@ static bool harmless(const struct request *request)
     return true;
 }
 
-/* An entry must outlive every cookie that its client may still hold, and its uploads. */
-static uint32_t session_keep_ms(const struct core *core)
+/* Answers the datagram as a whole: nothing of it that was not answered yet is executed, and what
+ * its header says (floor) may not have been noted. */
+static void refuse(struct core *core, struct request *request, enum kvr_status status,
+                   enum drop_reason reason)
 {
-    return 2 * core->now->cookie_ms + 2 * core->now->upload_idle_ms;
+    note_drop(core, request, reason, request->ops[0].opcode);
+    answer_header(core, request, status, status == KVR_BUSY ? retry_us(core) : 0);
+    release(core, request);
 }
 
 static bool may_park(const struct request *request)
@@ -60,9 +70,7 @@ static bool shed(struct core *core, struct request *request)
     if (likely(core->nr_parked < limit) || !may_park(request))
         return false;
     counter_add(&core->stats->shed_busy, 1);
-    note_drop(core, request, DROP_busy, 0);
-    answer_header(core, request, KVR_BUSY, RETRY_US * (1 + core->nr_parked * 4 / PARKED_MAX));
-    release(core, request);
+    refuse(core, request, KVR_BUSY, DROP_busy);
     return true;
 }
 
@@ -84,9 +92,7 @@ void dispatch_new(struct core *core, struct request *request)
     request->verdict = SEQ_NONE;
     request->proven = cookie_check(core, request);
     if (!request->proven && !harmless(request)) {
-        note_drop(core, request, DROP_no_cookie, request->ops[0].opcode);
-        answer_header(core, request, KVR_NEED_COOKIE, 0);
-        release(core, request);
+        refuse(core, request, KVR_NEED_COOKIE, DROP_no_cookie);
         return;
     }
     set_deadline(core, request);
@@ -104,7 +110,7 @@ static void admit(struct core *core, struct request *request)
         return;
     if (request->nr_mutations > 0) {
         request->verdict = (uint8_t)session_admit(core->sessions, &request->hdr, core->now_ms,
-                                                  session_keep_ms(core), &session);
+                                                  core_session_keep_ms(core), &session);
         request->session = session;
         counter_set(&core->stats->sessions, session_count(core->sessions));
     } else if (request->uploads && request->hdr.seq != 0) {
@@ -156,8 +162,6 @@ static int run_mutation(struct core *core, struct request *request, struct reque
         return repeat(core, request, op, answer);
     case SEQ_RUNNING:
         return KVR_OK; /* and no record: the first copy will be answered */
-    case SEQ_FULL:
-        return op_say(answer, op, KVR_LIMIT);
     default:
         return op_say(answer, op, KVR_REPLAYED);
     }
@@ -193,9 +197,7 @@ static void pass_on(struct core *core, struct request *request)
         return;
     }
     counter_add(&core->stats->handoff_full, 1);
-    note_drop(core, request, DROP_busy, request->ops[i].opcode);
-    answer_header(core, request, KVR_BUSY, RETRY_US);
-    release(core, request);
+    refuse(core, request, KVR_BUSY, DROP_busy);
 }
 
 void dispatch_run(struct core *core, struct request *request)
@@ -203,8 +205,12 @@ void dispatch_run(struct core *core, struct request *request)
     struct answer answer;
     bool waiting = false;
 
-    answer_begin(&answer, core, request);
     admit(core, request);
+    if (unlikely(request->verdict == SEQ_FULL)) {
+        refuse(core, request, KVR_LIMIT, DROP_limit);
+        return;
+    }
+    answer_begin(&answer, core, request);
     for (unsigned i = 0; i < request->nr_ops; i++) {
         struct request_op *op = &request->ops[i];
 

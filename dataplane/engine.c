@@ -134,7 +134,7 @@ static bool retry_parked(struct core *core)
 
 static bool expire(struct core *core)
 {
-    uint32_t keep_ms = 2 * core->now->cookie_ms + 2 * core->now->upload_idle_ms;
+    uint32_t keep_ms = core_session_keep_ms(core);
     unsigned uploads;
     bool any;
 

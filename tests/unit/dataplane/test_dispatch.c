@@ -297,7 +297,7 @@ Test(dispatch, has_a_limit_of_writing_sessions_and_readers_do_not_count)
     }
     rig_become(&rig, 17);
     rig_hello(&rig);
-    cr_assert_eq(rig_put(&rig, "key", "v", 1, NULL), KVR_LIMIT);
+    cr_assert_eq(rig_put(&rig, "key", "v", 1, NULL), REFUSED(KVR_LIMIT));
     rig_begin(&rig, &m);
     message_get(&m, "key", NULL, 0);
     cr_assert_eq(rig_status(&rig, &m, NULL, NULL), KVR_OK);
