@@ -45,27 +45,30 @@ void control_close(void)
     ctl = signals = -1;
 }
 
-bool control_say(const char *format, ...)
+static void say(const char *kind, const char *format, va_list args)
 {
     char line[768];
-    va_list args;
-    size_t len;
+    size_t len = (size_t)snprintf(line, sizeof(line), "%s", kind);
 
     if (ctl < 0)
-        return false;
-    va_start(args, format);
-    vsnprintf(line, sizeof(line) - 1, format, args);
-    va_end(args);
+        return;
+    vsnprintf(line + len, sizeof(line) - len - 1, format, args);
     for (char *c = line; *c; c++)
         if (*c == '\n')
             *c = ' ';
     len = strlen(line);
     line[len++] = '\n';
-    if (send(ctl, line, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-        return true;
-    if (errno != EPIPE)
+    if (send(ctl, line, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE)
         log_warning("control socket takes no line (%s): %.*s", strerror(errno), (int)len - 1, line);
-    return false;
+}
+
+void control_say(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say("", format, args);
+    va_end(args);
 }
 
 void note(const char *format, ...)
@@ -76,8 +79,8 @@ void note(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    if (!control_say("note %s", text))
-        log_warning("%s", text);
+    log_warning("%s", text);
+    control_say("note %s", text);
 }
 
 static enum control_event read_line(char *line, struct control_command *command)

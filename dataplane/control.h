@@ -15,9 +15,8 @@ struct control_command { /* of CONTROL_SET */
 [[nodiscard]] int control_open(int ctl_fd);
 void control_close(void);
 
-/* One line to kvraild, which logs notes and failures. False if there is none or it does not read.
- */
-bool control_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* One line to kvraild; lost if it does not read. */
+void control_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Waits for the next event, timeout_ms at most. */
 enum control_event control_wait(int timeout_ms, struct control_command *command);

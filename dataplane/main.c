@@ -14,8 +14,8 @@ static int serve(const struct arguments *arguments)
     struct fault fault = {""};
 
     if (dataplane_start(arguments, &dataplane, &fault)) {
-        if (!control_say("failed %s", fault.text))
-            log_error("%s", fault.text);
+        log_error("%s", fault.text);
+        control_say("failed %s", fault.text);
         return EXIT_FAILURE;
     }
     dataplane_serve(dataplane);

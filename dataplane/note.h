@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* "note TEXT": something is missing or degraded. Goes to kvraild, which logs it, or
- * to the log where there is none. Main thread. */
+/* "note TEXT": something is missing or degraded. Goes to the log and to kvraild. Main thread. */
 #pragma once
 
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
