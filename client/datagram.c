@@ -371,16 +371,11 @@ static void answer_records(struct datagram *datagram, const struct checked_reply
 
     for (unsigned i = 0; i < reply->hdr.nr_ops; i++) {
         const struct kvr_op *record = reply->records[i];
-        unsigned entry = 0;
-
         /* Of an earlier id only this is still known: with one entry, everything was about it. */
-        if (!current && datagram->nr_entries > 1)
-            continue;
-        if (current && record->idx >= datagram->nr_ops)
-            continue;
-        if (current)
-            entry = datagram->entry_of[record->idx];
-        if (datagram->entries[entry].task)
+        bool placed = current ? record->idx < datagram->nr_ops : datagram->nr_entries == 1;
+        unsigned entry = placed && current ? datagram->entry_of[record->idx] : 0;
+
+        if (placed && datagram->entries[entry].task)
             datagram->entries[entry].task->kind->answer(client, datagram, entry, record);
         else
             client->stats.rx_unexpected++;

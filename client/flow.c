@@ -7,6 +7,9 @@
 #define EPOCH_NS (5 * NS_PER_S)
 #define SLACK_NS (NS_PER_MS) /* delay that is never held against the path */
 #define GROWTH_DATAGRAMS 4u  /* a round trip */
+#define LEAST 2u             /* datagrams in a window */
+#define LEAST_LOSSY 16u
+#define SILENCE 64u /* timeouts without any arrival: the server is gone */
 
 void flow_setup(struct flow *flow, uint32_t window_max, uint32_t datagram, uint64_t now_ns)
 {
@@ -17,8 +20,8 @@ void flow_setup(struct flow *flow, uint32_t window_max, uint32_t datagram, uint6
                           .epoch_ns = now_ns,
                           .starting = true};
     flow->window = window_max / 4;
-    if (flow->window < 2 * datagram)
-        flow->window = 2 * datagram;
+    if (flow->window < LEAST * datagram)
+        flow->window = LEAST * datagram;
 }
 
 void flow_sample(struct flow *flow, uint64_t rtt_ns, uint64_t now_ns)
@@ -44,13 +47,17 @@ void flow_sample(struct flow *flow, uint64_t rtt_ns, uint64_t now_ns)
     flow->silence = 0;
 }
 
-static void shrink(struct flow *flow, uint32_t window, uint64_t now_ns)
+/* At most once a round trip, never below least datagrams. */
+static void shrink(struct flow *flow, uint32_t window, uint32_t least, uint64_t now_ns)
 {
     flow->starting = false;
     if (now_ns - flow->cut_ns < flow->srtt_ns)
         return;
     flow->cut_ns = now_ns;
-    flow->window = window < 2 * flow->datagram ? 2 * flow->datagram : window;
+    if (window < least * flow->datagram)
+        window = least * flow->datagram;
+    if (window < flow->window)
+        flow->window = window;
 }
 
 void flow_delivered(struct flow *flow, uint32_t bytes, uint64_t rtt_ns, uint64_t now_ns)
@@ -60,7 +67,7 @@ void flow_delivered(struct flow *flow, uint32_t bytes, uint64_t rtt_ns, uint64_t
     flow->silence = 0;
     if (rtt_ns > target && flow->min_ns != UINT64_MAX) {
         uint64_t cut = flow->window * (rtt_ns - target) / rtt_ns;
-        shrink(flow, (uint32_t)(flow->window - cut * 3 / 10), now_ns);
+        shrink(flow, (uint32_t)(flow->window - cut * 3 / 10), LEAST, now_ns);
         return;
     }
     if (flow->starting)
@@ -76,20 +83,22 @@ void flow_delivered(struct flow *flow, uint32_t bytes, uint64_t rtt_ns, uint64_t
 void flow_lost(struct flow *flow, uint64_t now_ns)
 {
     flow->silence++;
-    shrink(flow, flow->window / 10 * 7, now_ns);
+    /* Queues that overflow also delay. Loss alone is no reason to stop almost entirely, unless
+     * nothing comes back at all. */
+    shrink(flow, flow->window / 10 * 7, flow->silence > SILENCE ? LEAST : LEAST_LOSSY, now_ns);
 }
 
 uint64_t flow_rto_ns(const struct flow *flow, unsigned n)
 {
     uint64_t rto = FLOW_RTO_FIRST_NS;
-    unsigned doublings = n > 4 ? 3 : n > 0 ? n - 1 : 0;
+    unsigned doublings = n > 4 ? 2 : n > 2 ? 1 : 0;
 
     if (flow->srtt_ns > 0)
         rto = flow->srtt_ns + 4 * flow->rttvar_ns;
     if (rto < FLOW_RTO_MIN_NS)
         rto = FLOW_RTO_MIN_NS;
     /* Nothing at all comes back: the server is gone, so knock less and less often. */
-    for (uint32_t silence = flow->silence; silence >= 64 && doublings < 8; silence /= 2)
+    for (uint32_t silence = flow->silence; silence >= SILENCE && doublings < 8; silence /= 2)
         doublings++;
     rto <<= doublings;
     return rto < FLOW_RTO_MAX_NS ? rto : FLOW_RTO_MAX_NS;

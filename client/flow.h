@@ -22,10 +22,17 @@ struct flow {
 };
 
 #define FLOW_RTO_MIN_NS 2000000ull
-#define FLOW_RTO_FIRST_NS 50000000ull
+#define FLOW_RTO_FIRST_NS 20000000ull
 #define FLOW_RTO_MAX_NS 500000000ull
 
 void flow_setup(struct flow *flow, uint32_t window_max, uint32_t datagram, uint64_t now_ns);
+
+/* Another path to the same host took so long. */
+static inline void flow_guess(struct flow *flow, const struct flow *other)
+{
+    flow->srtt_ns = other->srtt_ns;
+    flow->rttvar_ns = other->rttvar_ns;
+}
 
 /* Bytes that may still be sent; something always may when nothing is in flight. */
 static inline bool flow_has_room(const struct flow *flow, uint32_t bytes)

@@ -130,7 +130,8 @@ struct link {
     uint8_t state; /* enum link_state */
     bool gso_off;
     uint64_t cookie, cookie_old_ns, cookie_dead_ns; /* renew from, useless from */
-    uint64_t hello_id, hello_sent_ns, hello_due_ns; /* 0 = no HELLO in flight */
+    uint64_t hello_first, hello_id;                 /* ids of the HELLOs in flight; 0 = none */
+    uint64_t hello_sent_ns, hello_due_ns;
     uint32_t hello_sends;
     uint32_t gso_lost, gso_acked;
     struct order order;

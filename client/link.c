@@ -98,6 +98,8 @@ int link_open(struct kvr_client *client, uint16_t partition)
     link_measure(link);
     order_reset(&link->order);
     flow_setup(&link->flow, client->options.window_bytes, client->mtu_payload, client->now_ns);
+    if (partition > 0 && client->links[0]) /* a better guess than none */
+        flow_guess(&link->flow, &client->links[0]->flow);
     client->links[partition] = link;
     return 0;
 }

@@ -138,7 +138,7 @@ static int wait_events(const struct kvr_client *client, struct epoll_event *even
 
 void poll_wait(struct kvr_client *client, uint64_t until_ns)
 {
-    struct epoll_event events[EVENTS_MAX];
+    struct epoll_event events[EVENTS_MAX] = {0};
     uint64_t next = next_time(client);
 
     take_events(client, events, wait_events(client, events, next < until_ns ? next : until_ns));

@@ -25,7 +25,7 @@ void session_begin(struct kvr_client *client)
             continue;
         link->state = LINK_HELLO;
         link->cookie = 0;
-        link->hello_id = 0;
+        link->hello_id = link->hello_first = 0;
         order_reset(&link->order);
     }
 }
@@ -45,6 +45,9 @@ static void transmit_hello(struct link *link)
     struct kvr_hdr hdr;
     uint64_t rto_ns;
 
+    link->hello_id = ++client->next_id << SLOT_BITS | SLOT_HELLO;
+    if (link->hello_first == 0)
+        link->hello_first = link->hello_id;
     link_header(link, &hdr);
     hdr.id = link->hello_id;
     hdr.cookie = 0;
@@ -64,7 +67,6 @@ void session_hello(struct link *link)
 {
     if (link->hello_id != 0)
         return;
-    link->hello_id = ++link->client->next_id << SLOT_BITS | SLOT_HELLO;
     link->hello_sends = 0;
     transmit_hello(link);
 }
@@ -170,7 +172,8 @@ void session_answer(struct link *link, const struct checked_reply *reply)
     bool first = !client->greeted;
     struct kvr_hello_rep before = client->hello;
 
-    if (reply->hdr.id != link->hello_id) {
+    if (link->hello_id == 0 || reply->hdr.id < link->hello_first ||
+        reply->hdr.id > link->hello_id) {
         client->stats.rx_unexpected++;
         return;
     }
@@ -179,9 +182,9 @@ void session_answer(struct link *link, const struct checked_reply *reply)
     if (reply->hdr.status != KVR_OK || reply->hdr.nr_ops != 1 || hello->op.op != KVR_HELLO ||
         hello->op.status != KVR_OK || reply->hdr.cookie == 0)
         return;
-    if (link->hello_sends == 1)
+    if (reply->hdr.id == link->hello_id)
         flow_sample(&link->flow, client->now_ns - link->hello_sent_ns, client->now_ns);
-    link->hello_id = 0;
+    link->hello_id = link->hello_first = 0;
     client->greeted = true;
     client->refused = KVR_OK;
     set_limits(link, hello);

@@ -344,8 +344,7 @@ void tasks_halt(struct kvr_client *client)
     struct task *task;
 
     datagrams_drop(client);
-    TAILQ_FOREACH(task, &client->tasks, all)
-    {
+    for (task = TAILQ_FIRST(&client->tasks); task; task = TAILQ_NEXT(task, all)) {
         if (task->plan)
             match_free(client, task);
         task_unqueue(client, task);
