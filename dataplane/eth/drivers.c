@@ -8,12 +8,13 @@
 
 static const struct driver_traits drivers[] = {
     {.driver = "net_tap", .copies = true, .software_checksums = true, .owns_interface = true},
-    {.driver = "net_af_packet",
-     .copies = true,
-     .partial_checksums = true,
-     .mtu_of_interface = true},
+    {.driver = "net_af_packet", .copies = true, .partial_checksums = true, .understates_mtu = true},
     {.driver = "net_af_xdp", .copies = true, .partial_checksums = true},
-    {.driver = "net_memif", .copies = true, .late_link = true, .one_queue = true},
+    {.driver = "net_memif",
+     .copies = true,
+     .late_link = true,
+     .one_queue = true,
+     .understates_mtu = true},
     {.driver = "net_vhost", .copies = true, .late_link = true, .one_queue = true},
     {.driver = "net_virtio_user", .one_queue = true},
     {.driver = "net_pcap", .copies = true},
@@ -87,5 +88,8 @@ int driver_device_args(const char *device, unsigned queues, unsigned mtu, char *
         if (!rc)
             rc = append(out, size, ",blocksz=%u", 4 * room);
     }
+    /* A frame that spans buffers of a memif ring may stop the ring for good when it is full. */
+    if (!rc && is(device, "net_memif") && room != 2048 && !has(device, "bsize"))
+        rc = append(out, size, ",bsize=%u", room);
     return rc;
 }

@@ -12,7 +12,7 @@ struct driver_traits {
     bool partial_checksums;  /* may receive frames whose checksum the sender left to hardware */
     bool owns_interface;     /* has a kernel interface of its own with the port's MAC (TAP) */
     bool late_link;          /* has a link only once its peer connects */
-    bool mtu_of_interface;   /* carries what its kernel interface does, whatever it reports */
+    bool understates_mtu;    /* reports 1,500, carries what its interface or peer does */
     bool one_queue;          /* the peer decides how many queues really work: use the first */
 };
 

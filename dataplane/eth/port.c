@@ -140,9 +140,9 @@ static int configure(struct port *port, const struct rte_eth_dev_info *device, s
     struct rte_eth_conf conf = {.rxmode.mtu = port->mtu};
     int rc;
 
-    if (port->traits->mtu_of_interface) {
+    if (port->traits->understates_mtu) {
         conf.rxmode.mtu = RTE_ETHER_MTU;
-        rc = interface_set_mtu(device->if_index, port->mtu);
+        rc = device->if_index ? interface_set_mtu(device->if_index, port->mtu) : 0;
         if (rc)
             return fault_set(fault, rc, "mtu: %u: the interface of %s refuses it: %s", port->mtu,
                              device->driver_name, strerror(-rc));
@@ -168,7 +168,7 @@ static int configure(struct port *port, const struct rte_eth_dev_info *device, s
     if (rc)
         return fault_set(fault, rc, "device %s refuses %u queues with MTU %u: %s",
                          device->driver_name, port->nr_queues, port->mtu, eal_log_errors());
-    if (port->traits->mtu_of_interface)
+    if (port->traits->understates_mtu)
         return 0;
     rc = rte_eth_dev_set_mtu(port->id, (uint16_t)port->mtu);
     if (rc && rc != -ENOTSUP)
@@ -244,6 +244,9 @@ int port_create(const struct settings *settings, unsigned nr_workers, unsigned n
     rc = probe(device_args, &port->id, fault);
     if (rc)
         return rc;
+    if (strstr(device_args, ",bsize=") && strstr(device_args, "role=server"))
+        note("memif: the client's bsize counts, it must be %u or more for MTU %u",
+             frame_room(port->mtu), port->mtu);
     rc = rte_eth_dev_info_get(port->id, &device);
     if (!rc)
         rc = rte_eth_macaddr_get(port->id, (struct rte_ether_addr *)port->self.mac);
