@@ -154,17 +154,8 @@ static int segments_create(struct arena *arena, const struct geometry *shape, bo
     return 0;
 }
 
-static void part_format(struct part_header *header, const struct geometry *shape, unsigned number,
-                        void *index)
-{
-    struct bucket *buckets;
-
-    geometry_place(shape, number, header);
-    buckets = (struct bucket *)((uint8_t *)index + header->buckets_off);
-    for (size_t i = 0; i < (size_t)header->nr_buckets + header->nr_overflow; i++)
-        buckets[i].next = BLOCK_NONE;
-}
-
+/* Fresh memory is zeroes, and zeroes are empty buckets, free descriptors and free chunks: what is
+ * not used yet takes no memory. */
 static int format(struct arena *arena, const struct arena_spec *spec, const struct geometry *shape)
 {
     struct superblock *sb = arena->sb;
@@ -190,7 +181,7 @@ static int format(struct arena *arena, const struct arena_spec *spec, const stru
     sb->stats_off = shape->stats_off;
     sb->parts_off = shape->parts_off;
     for (unsigned i = 0; i < shape->nr_partitions; i++)
-        part_format(&headers[i], shape, i, sb);
+        geometry_place(shape, i, &headers[i]);
     __atomic_store_n(&sb->magic, ARENA_MAGIC, __ATOMIC_RELEASE);
     return 0;
 }

@@ -86,7 +86,7 @@ static bool audit_sealed(const struct partition *partition, uint32_t block, stru
 
 static bool audit_descs(const struct partition *partition, struct tally *tally)
 {
-    for (uint32_t block = 0; block < partition->nr_blocks; block++) {
+    for (uint32_t block = 0; block < partition->header->blocks_used; block++) {
         const struct block_desc *desc = desc_of(partition, block);
 
         CHECK(desc->state == BLOCK_SEALED ||
@@ -120,8 +120,8 @@ static bool audit_counters(const struct partition *partition, const struct tally
 {
     const struct part_header *header = partition->header;
 
-    CHECK(tally->free == partition->nr_free, "%lu free descriptors, %u on the stack",
-          (unsigned long)tally->free, partition->nr_free);
+    CHECK(tally->free == partition->nr_recycled, "%lu free descriptors, %u on the stack",
+          (unsigned long)tally->free, partition->nr_recycled);
     CHECK(header->items == tally->sealed && header->value_bytes == tally->value_bytes,
           "%lu sealed blocks, counter says %lu", (unsigned long)tally->sealed,
           (unsigned long)header->items);
@@ -147,10 +147,10 @@ static bool audit_free(const struct partition *partition)
          block = partition->links[block].next) {
         CHECK(block < partition->nr_blocks && desc_of(partition, block)->state == BLOCK_FREE,
               "block %u is on the stack of free ones", block);
-        CHECK(nr++ < partition->nr_free, "the stack of free descriptors does not end");
+        CHECK(nr++ < partition->nr_recycled, "the stack of free descriptors does not end");
     }
-    CHECK(nr == partition->nr_free, "%u descriptors on the stack, counted %u", nr,
-          partition->nr_free);
+    CHECK(nr == partition->nr_recycled, "%u descriptors on the stack, counted %u", nr,
+          partition->nr_recycled);
     return true;
 }
 
@@ -180,10 +180,10 @@ static bool audit_chain(const struct partition *partition, uint32_t head, uint64
                   "block %u has another tag in its bucket", block);
             (*entries)++;
         }
-        if (bucket->next == BLOCK_NONE)
+        if (!bucket->next)
             return true;
-        CHECK(bucket->next < map->nr_overflow && !ended, "the chain of bucket %u is broken", head);
-        bucket = &map->buckets[map->nr_buckets + bucket->next];
+        CHECK(bucket->next <= map->nr_overflow && !ended, "the chain of bucket %u is broken", head);
+        bucket = &map->buckets[map->nr_buckets + bucket->next - 1];
         (*overflow)++;
     }
 }

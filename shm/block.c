@@ -96,12 +96,26 @@ void block_unlink(struct partition *partition, uint32_t block, enum unlink_cause
     block_retire(partition, block, cause);
 }
 
-static void free_push(struct partition *partition, uint32_t block)
+void block_put_back(struct partition *partition, uint32_t block)
 {
-    shared_store(&desc_of(partition, block)->state, (uint8_t)BLOCK_FREE);
     partition->links[block].next = partition->free_head;
     partition->free_head = block;
-    partition->nr_free++;
+    partition->nr_recycled++;
+}
+
+uint32_t block_take(struct partition *partition)
+{
+    uint32_t block = partition->free_head, used = partition->header->blocks_used;
+
+    if (block != BLOCK_NONE) {
+        partition->free_head = partition->links[block].next;
+        partition->nr_recycled--;
+        return block;
+    }
+    if (used == partition->nr_blocks)
+        return BLOCK_NONE;
+    shared_store(&partition->header->blocks_used, used + 1);
+    return used;
 }
 
 /* Nobody reads the block any more. */
@@ -111,7 +125,8 @@ static void block_free(struct partition *partition, uint32_t block)
 
     if (units_held(desc))
         alloc_give(&partition->alloc, desc->place);
-    free_push(partition, block);
+    shared_store(&desc_of(partition, block)->state, (uint8_t)BLOCK_FREE);
+    block_put_back(partition, block);
 }
 
 static void park(struct partition *partition, uint32_t block)

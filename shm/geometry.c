@@ -114,8 +114,8 @@ static int part_check(const struct geometry *shape, unsigned partition, const vo
 
     geometry_place(shape, partition, &made);
     memcpy(&stored, (const uint8_t *)index + shape->parts_off + partition * sizeof(stored),
-           offsetof(struct part_header, zero));
-    return memcmp(&made, &stored, offsetof(struct part_header, zero)) ? -EINVAL : 0;
+           offsetof(struct part_header, blocks_used));
+    return memcmp(&made, &stored, offsetof(struct part_header, blocks_used)) ? -EINVAL : 0;
 }
 
 int geometry_check(const struct superblock *sb, uint32_t layout_hash, const void *index,

@@ -80,9 +80,9 @@ static uint32_t chain_search(const struct arena *arena, const struct part_map *m
                 return block;
         }
         next = shared_load(&bucket->next);
-        if (next >= map->nr_overflow)
+        if (!next || next > map->nr_overflow)
             break;
-        bucket = &map->buckets[map->nr_buckets + next];
+        bucket = &map->buckets[map->nr_buckets + next - 1];
     }
     return BLOCK_NONE;
 }

@@ -9,9 +9,10 @@
 
 #include "shm/bucket.h"
 
-static struct bucket *overflow(const struct index_writer *index, uint32_t number)
+/* next: as bucket.next says it, not 0. */
+static struct bucket *overflow(const struct index_writer *index, uint32_t next)
 {
-    return &index->map->buckets[index->map->nr_buckets + number];
+    return &index->map->buckets[index->map->nr_buckets + next - 1];
 }
 
 static unsigned bucket_used(const struct bucket *bucket)
@@ -27,19 +28,21 @@ static void bucket_clear(struct bucket *bucket)
 {
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
         shared_store(&bucket->tags[i], (uint16_t)0);
-        shared_store(&bucket->blocks[i], BLOCK_NONE);
+        shared_store(&bucket->blocks[i], 0u);
     }
-    shared_store(&bucket->next, BLOCK_NONE);
+    shared_store(&bucket->next, 0u);
 }
 
-int index_writer_open(struct index_writer *index, const struct part_map *map)
+int index_writer_open(struct index_writer *index, const struct part_map *map, bool fresh)
 {
     index->map = map;
     index->spare = malloc(map->nr_overflow * sizeof(*index->spare));
     if (!index->spare)
         return -ENOMEM;
     index->nr_spare = 0;
-    for (uint32_t i = 0; i < map->nr_buckets; i++) {
+    for (uint32_t i = map->nr_overflow; i > 0; i--)
+        index->spare[index->nr_spare++] = i;
+    for (uint32_t i = 0; !fresh && i < map->nr_buckets; i++) {
         struct bucket *bucket = &map->buckets[i];
 
         /* Also ends a change that a dead owner left half done. */
@@ -47,10 +50,8 @@ int index_writer_open(struct index_writer *index, const struct part_map *map)
         bucket_clear(bucket);
         chain_end(index, i);
     }
-    for (uint32_t i = map->nr_overflow; i-- > 0;) {
+    for (uint32_t i = 1; !fresh && i <= map->nr_overflow; i++)
         bucket_clear(overflow(index, i));
-        index->spare[index->nr_spare++] = i;
-    }
     return 0;
 }
 
@@ -102,7 +103,7 @@ uint32_t index_locate(const struct index_writer *index, const uint8_t *data, str
                 return block;
             }
         }
-        if (bucket->next == BLOCK_NONE)
+        if (!bucket->next)
             return BLOCK_NONE;
         bucket = overflow(index, bucket->next);
     }
@@ -119,7 +120,7 @@ bool index_locate_block(const struct index_writer *index, uint32_t head, uint32_
                 *place = (struct index_place){.head = head, .bucket = bucket, .slot = slot};
                 return true;
             }
-        if (bucket->next == BLOCK_NONE)
+        if (!bucket->next)
             return false;
         bucket = overflow(index, bucket->next);
     }
@@ -130,7 +131,7 @@ bool index_insert(struct index_writer *index, uint32_t head, uint16_t tag, uint3
     struct bucket *bucket = &index->map->buckets[head], *fresh;
     unsigned length = 0, slot;
 
-    while (bucket->next != BLOCK_NONE) {
+    while (bucket->next) {
         bucket = overflow(index, bucket->next);
         length++;
     }
@@ -156,7 +157,7 @@ void index_remove(struct index_writer *index, const struct index_place *place)
     struct bucket *last = &index->map->buckets[place->head], *before = NULL;
     unsigned slot;
 
-    while (last->next != BLOCK_NONE) {
+    while (last->next) {
         before = last;
         last = overflow(index, last->next);
     }
@@ -164,10 +165,10 @@ void index_remove(struct index_writer *index, const struct index_place *place)
     shared_store(&place->bucket->blocks[place->slot], last->blocks[slot]);
     shared_store(&place->bucket->tags[place->slot], last->tags[slot]);
     shared_store(&last->tags[slot], (uint16_t)0);
-    shared_store(&last->blocks[slot], BLOCK_NONE);
+    shared_store(&last->blocks[slot], 0u);
     if (!slot && before) {
         index->spare[index->nr_spare++] = before->next;
-        shared_store(&before->next, BLOCK_NONE);
+        shared_store(&before->next, 0u);
     }
 }
 
@@ -180,7 +181,7 @@ void index_visit(const struct index_writer *index, uint32_t head,
         for (unsigned slot = 0; slot < BUCKET_SLOTS && bucket->tags[slot]; slot++)
             if (!visit(context, bucket->blocks[slot], bucket->tags[slot]))
                 return;
-        if (bucket->next == BLOCK_NONE)
+        if (!bucket->next)
             return;
         bucket = overflow(index, bucket->next);
     }

@@ -22,8 +22,9 @@ struct index_place {
     unsigned slot;
 };
 
-/* Empties all buckets. 0 or -ENOMEM. */
-[[nodiscard]] int index_writer_open(struct index_writer *index, const struct part_map *map);
+/* Empties all buckets; fresh ones are empty. 0 or -ENOMEM. */
+[[nodiscard]] int index_writer_open(struct index_writer *index, const struct part_map *map,
+                                    bool fresh);
 void index_writer_close(struct index_writer *index);
 
 /* The sealed block of a key, expired or not, or BLOCK_NONE. data: start of the data segment. */

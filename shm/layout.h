@@ -51,7 +51,7 @@ struct superblock {
  * A chain is covered by the version of its head. */
 struct bucket {
     uint32_t version;            /* odd while the owner changes the chain */
-    uint32_t next;               /* overflow bucket, or BLOCK_NONE */
+    uint32_t next;               /* overflow bucket + 1, or 0 */
     uint16_t tags[BUCKET_SLOTS]; /* 0 = empty */
     uint16_t zero;
     uint32_t blocks[BUCKET_SLOTS]; /* index into the partition's descriptors */
@@ -111,8 +111,8 @@ struct part_header {
     uint32_t nr_overflow;
     uint32_t nr_blocks;
     uint32_t nr_chunks;
-    uint32_t chunk_size; /* bytes, power of two */
-    uint32_t zero;
+    uint32_t chunk_size;  /* bytes, power of two */
+    uint32_t blocks_used; /* owner: descriptors from here on were never used and are all zero */
     cache_aligned uint64_t items; /* sealed */
     uint64_t value_bytes;         /* sealed */
     uint64_t reserved, unlinked;  /* blocks in these states */

@@ -84,7 +84,7 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
     partition->number = number;
     partition->ops = ops;
     partition->now_ms = arena_ms(arena, clock_ns());
-    if (index_writer_open(&partition->index, map) < 0)
+    if (index_writer_open(&partition->index, map, !map->header->blocks_used) < 0)
         goto free_private;
     if (alloc_open(&partition->alloc, map, partition->links) < 0)
         goto close_index;
@@ -181,21 +181,16 @@ static enum kvr_status reserve(struct partition *partition, const struct block_r
                                uint32_t units, uint32_t *block)
 {
     enum kvr_status status = KVR_OK;
-    uint32_t place = 0, taken = partition->free_head;
+    uint32_t place = 0, taken = block_take(partition);
 
     if (taken == BLOCK_NONE)
         return room_make_descriptor(partition);
-    /* Off the stack first: the links change hands with the memory. */
-    partition->free_head = partition->links[taken].next;
-    partition->nr_free--;
     if (units)
         status = memory_take(partition, units, taken, &place);
     else
         room_keep(partition, CLASS_RUN);
     if (status != KVR_OK) {
-        partition->links[taken].next = partition->free_head;
-        partition->free_head = taken;
-        partition->nr_free++;
+        block_put_back(partition, taken);
         return status;
     }
     desc_reserve(partition, taken, place, request);

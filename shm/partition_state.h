@@ -45,12 +45,13 @@ struct partition {
 
     struct index_writer index;
     struct alloc alloc;
-    struct order_link *links;    /* a slab's blocks, or unlinked blocks, or free descriptors */
-    uint32_t *heads;             /* bucket of a sealed block */
-    uint32_t free_head, nr_free; /* descriptors, a stack through links */
-    struct order waiting;        /* unlinked, not yet in the lane */
-    struct order parked;         /* unlinked, grace period over, still pinned */
-    uint32_t nr_grace;           /* unlinked, in waiting or in the lane */
+    struct order_link *links; /* a slab's blocks, or unlinked blocks, or free descriptors */
+    uint32_t *heads;          /* bucket of a sealed block */
+    /* Free descriptors: a stack of used ones through links, and all from blocks_used on. */
+    uint32_t free_head, nr_recycled;
+    struct order waiting; /* unlinked, not yet in the lane */
+    struct order parked;  /* unlinked, grace period over, still pinned */
+    uint32_t nr_grace;    /* unlinked, in waiting or in the lane */
     uint32_t nr_parked;
 
     uint64_t *expiring;    /* bit: sealed block with an expiry */
@@ -103,10 +104,18 @@ static inline bool is_expired(const struct block_desc *desc, uint32_t now_ms)
     return expiry_passed(desc->flags, desc->expiry_ms, now_ms);
 }
 
+static inline uint32_t nr_free_blocks(const struct partition *partition)
+{
+    return partition->nr_recycled + partition->nr_blocks - partition->header->blocks_used;
+}
+
 /* block.c */
 enum unlink_cause { UNLINK_DELETED, UNLINK_REPLACED, UNLINK_EVICTED, UNLINK_EXPIRED };
 
 struct key_hash block_hash(const struct partition *partition, const struct block_desc *desc);
+/* A free descriptor, or BLOCK_NONE. */
+uint32_t block_take(struct partition *partition);
+void block_put_back(struct partition *partition, uint32_t block);
 /* A sealed block enters the policy and its bitmaps; index and descriptor are done. */
 void block_enter(struct partition *partition, uint32_t block);
 /* Out of the index, then as block_retire. */

@@ -127,11 +127,14 @@ static bool settle(struct partition *partition, uint32_t block, bool verify,
 
 void recover(struct partition *partition, bool verify, struct partition_recovery *recovery)
 {
-    uint32_t *last = &partition->free_head;
+    uint32_t *last = &partition->free_head, used = partition->header->blocks_used;
 
+    if (used > partition->nr_blocks)
+        used = partition->nr_blocks; /* damaged: then look at all of them */
+    shared_store(&partition->header->blocks_used, used);
     *recovery = (struct partition_recovery){0};
     counters_clear(partition->header);
-    for (uint32_t block = 0; block < partition->nr_blocks; block++) {
+    for (uint32_t block = 0; block < used; block++) {
         struct block_desc *desc = desc_of(partition, block);
 
         if (settle(partition, block, verify, recovery)) {
@@ -140,10 +143,9 @@ void recover(struct partition *partition, bool verify, struct partition_recovery
         }
         if (desc->state != BLOCK_FREE)
             shared_store(&desc->state, (uint8_t)BLOCK_FREE);
-        /* Lowest first: a fresh partition fills up in the order of its memory. */
         *last = block;
         last = &partition->links[block].next;
-        partition->nr_free++;
+        partition->nr_recycled++;
     }
     *last = BLOCK_NONE;
     alloc_adopt_end(&partition->alloc);

@@ -318,7 +318,7 @@ void room_keep(struct partition *partition, uint16_t class)
     const struct size_class *kind = &partition->alloc.table.classes[class];
     uint32_t passed, block;
 
-    if (partition->nr_free + partition->nr_grace < ahead(partition->nr_blocks)) {
+    if (nr_free_blocks(partition) + partition->nr_grace < ahead(partition->nr_blocks)) {
         block = victim_pick(partition, CLASS_NONE, WALK_NEAR, &passed);
         if (block != BLOCK_NONE)
             block_unlink(partition, block, UNLINK_EVICTED);

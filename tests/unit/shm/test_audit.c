@@ -100,6 +100,11 @@ Test(audit, finds_a_counter_that_is_wrong)
 
 Test(audit, finds_a_lost_descriptor)
 {
+    uint64_t key = 1;
+
+    cr_assert_eq(fixture_del(&f, &key, sizeof(key)), KVR_OK);
+    fixture_settle(&f);
+    cr_assert_eq(partition_audit(f.partition), 0);
     f.partition->free_head = f.partition->links[f.partition->free_head].next;
     planted_is_found();
 }

@@ -110,8 +110,8 @@ Test(index, ends_in_a_chain_that_bites_its_tail)
     fixture_create(&f, 4 << 20, 1024, "lru");
     map = &f.arena.maps[0];
     for (uint32_t i = 0; i < map->nr_buckets; i++)
-        map->buckets[i].next = 0;
-    map->buckets[map->nr_buckets].next = 0;
+        map->buckets[i].next = 1;
+    map->buckets[map->nr_buckets].next = 1;
     for (uint64_t key = 0; key < 100; key++)
         cr_assert_not(fixture_has(&f, key));
     fixture_destroy(&f);
