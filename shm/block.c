@@ -15,10 +15,27 @@ struct key_hash block_hash(const struct partition *partition, const struct block
     return hash_key(key, desc->key_len, partition->arena->sb->seed);
 }
 
+void hits_apply(struct partition *partition)
+{
+    const struct policy_ops *ops = partition->ops;
+    uint32_t nr = 0;
+
+    for (uint32_t i = 0; i < partition->nr_hits; i++)
+        if (!partition->nr_aside || !bit_test(partition->aside, partition->hits[i]))
+            partition->hits[nr++] = partition->hits[i];
+    partition->nr_hits = 0;
+    for (unsigned step = 0; nr > 1 && step < 2; step++)
+        for (uint32_t i = 0; i < nr; i++)
+            ops->prefetch(partition->policy, partition->hits[i], step);
+    for (uint32_t i = 0; i < nr; i++)
+        ops->hit(partition->policy, partition->hits[i]);
+}
+
 void block_enter(struct partition *partition, uint32_t block)
 {
     const struct block_desc *desc = desc_of(partition, block);
 
+    hits_apply(partition);
     partition->ops->insert(partition->policy, block);
     expiry_note(partition, block);
     counter_add(&partition->header->items, 1);
@@ -64,8 +81,9 @@ void block_retire(struct partition *partition, uint32_t block, enum unlink_cause
     struct slab *slab = slab_of(partition, desc);
 
     shared_store(&desc->state, (uint8_t)BLOCK_UNLINKED);
-    if (bit_test(partition->aside, block))
-        bit_clear(partition->aside, block);
+    hits_apply(partition);
+    if (partition->nr_aside && bit_test(partition->aside, block))
+        aside_end(partition, block);
     else
         partition->ops->remove(partition->policy, block);
     lease_end(partition, block);

@@ -23,6 +23,9 @@ struct policy_ops {
     void (*destroy)(struct policy *policy);
     void (*insert)(struct policy *policy, uint32_t block); /* just sealed */
     void (*hit)(struct policy *policy, uint32_t block);    /* accessed */
+    /* Hits come in bursts: step 0 for all of them, then step 1, then hit. Each step touches only
+     * what the one before it has fetched. */
+    void (*prefetch)(const struct policy *policy, uint32_t block, unsigned step);
     void (*hint)(struct policy *policy, uint32_t block);   /* its block_meta changed */
     void (*remove)(struct policy *policy, uint32_t block); /* unlinked, for whatever reason */
     /* Blocks in the order in which they should go: the first call after start is the best victim,

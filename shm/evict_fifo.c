@@ -40,6 +40,10 @@ static void hit(struct policy *, uint32_t)
 {
 }
 
+static void prefetch(const struct policy *, uint32_t, unsigned)
+{
+}
+
 static void hint(struct policy *, uint32_t)
 {
 }
@@ -70,6 +74,7 @@ const struct policy_ops policy_fifo = {
     .destroy = destroy,
     .insert = insert,
     .hit = hit,
+    .prefetch = prefetch,
     .hint = hint,
     .remove = take_out,
     .walk_start = walk_start,

@@ -90,6 +90,15 @@ static void hit(struct policy *policy, uint32_t block)
     enter(policy, block, frequency < FREQUENCY_MAX ? frequency + 1 : frequency);
 }
 
+static void prefetch(const struct policy *policy, uint32_t block, unsigned step)
+{
+    order_prefetch(policy->links, block, step);
+    if (step == 0)
+        prefetch_write(&policy->frequency[block]);
+    else
+        prefetch_write(&policy->lists[policy->frequency[block]]);
+}
+
 static void hint(struct policy *, uint32_t)
 {
 }
@@ -143,6 +152,7 @@ const struct policy_ops policy_lfu = {
     .destroy = destroy,
     .insert = insert,
     .hit = hit,
+    .prefetch = prefetch,
     .hint = hint,
     .remove = leave,
     .walk_start = walk_start,

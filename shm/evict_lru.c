@@ -44,6 +44,11 @@ static void hit(struct policy *policy, uint32_t block)
     order_append(&policy->order, policy->links, block);
 }
 
+static void prefetch(const struct policy *policy, uint32_t block, unsigned step)
+{
+    order_prefetch(policy->links, block, step);
+}
+
 static void hint(struct policy *, uint32_t)
 {
 }
@@ -74,6 +79,7 @@ const struct policy_ops policy_lru = {
     .destroy = destroy,
     .insert = insert,
     .hit = hit,
+    .prefetch = prefetch,
     .hint = hint,
     .remove = take_out,
     .walk_start = walk_start,

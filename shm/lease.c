@@ -40,6 +40,7 @@ void lease_set_aside(struct partition *partition, uint32_t block)
 {
     partition->ops->remove(partition->policy, block);
     bit_set(partition->aside, block);
+    partition->nr_aside++;
 }
 
 static bool leases_sweep(struct partition *partition, uint32_t nr_words)
@@ -56,7 +57,8 @@ static bool leases_sweep(struct partition *partition, uint32_t nr_words)
                 continue;
             lease_end(partition, block);
             if (bit_test(partition->aside, block)) {
-                bit_clear(partition->aside, block);
+                hits_apply(partition);
+                aside_end(partition, block);
                 partition->ops->insert(partition->policy, block);
             }
             any = true;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cacheline.h"
 #include "shm/layout.h"
 
 struct order_link {
@@ -15,6 +16,19 @@ struct order_link {
 struct order {
     uint32_t head, tail; /* BLOCK_NONE: empty */
 };
+
+/* For an order_remove to come: step 0 the block's link, step 1 its neighbours'. */
+static inline void order_prefetch(const struct order_link *links, uint32_t block, unsigned step)
+{
+    if (step == 0) {
+        prefetch_write(&links[block]);
+        return;
+    }
+    if (links[block].prev != BLOCK_NONE)
+        prefetch_write(&links[links[block].prev]);
+    if (links[block].next != BLOCK_NONE)
+        prefetch_write(&links[links[block].next]);
+}
 
 static inline void order_clear(struct order *order)
 {

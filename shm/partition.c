@@ -359,6 +359,7 @@ enum kvr_status partition_hint(struct partition *partition, struct key_hash hash
     if (block == BLOCK_NONE)
         return KVR_MISS;
     meta_write(partition, block, hint);
+    hits_apply(partition);
     if (!bit_test(partition->aside, block))
         partition->ops->hint(partition->policy, block);
     return KVR_OK;
@@ -367,8 +368,9 @@ enum kvr_status partition_hint(struct partition *partition, struct key_hash hash
 void partition_hit(struct partition *partition, uint32_t block)
 {
     assert(block < partition->nr_blocks && desc_of(partition, block)->state == BLOCK_SEALED);
-    if (!bit_test(partition->aside, block))
-        partition->ops->hit(partition->policy, block);
+    partition->hits[partition->nr_hits++] = block;
+    if (partition->nr_hits == HITS_MAX)
+        hits_apply(partition);
 }
 
 /* Pins. */
@@ -402,6 +404,7 @@ bool partition_poll(struct partition *partition, uint32_t now_ms)
 
     partition->now_ms = now_ms;
     partition->turn++;
+    hits_apply(partition);
     any = blocks_reclaim(partition);
     any |= room_poll(partition);
     any |= expiry_poll(partition);
@@ -420,6 +423,7 @@ int partition_set_policy(struct partition *partition, const char *name, uint32_t
         return -EINVAL;
     if (ops == partition->ops)
         return 0;
+    hits_apply(partition);
     if (policy_open(partition, ops, &policy) < 0)
         return -ENOMEM;
     partition->ops->walk_start(partition->policy);

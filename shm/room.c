@@ -36,6 +36,7 @@ static uint32_t walk_victim(struct partition *partition, uint16_t class, uint32_
 
     walk->nr_aside = walk->nr_empty = 0;
     walk->passed = BLOCK_NONE;
+    hits_apply(partition);
     partition->ops->walk_start(partition->policy);
     while (looked < limit && (block = partition->ops->walk_next(partition->policy)) != BLOCK_NONE) {
         const struct slab *slab;
@@ -88,6 +89,7 @@ static uint32_t victim_pick(struct partition *partition, uint16_t class, uint32_
 /* The coldest blocks count in full, the warmest of the sample hardly. */
 static void cold_mark(struct partition *partition, uint32_t *touched, unsigned *nr)
 {
+    hits_apply(partition);
     partition->ops->walk_start(partition->policy);
     for (*nr = 0; *nr < SAMPLE; ++*nr) {
         touched[*nr] = partition->ops->walk_next(partition->policy);

@@ -57,6 +57,8 @@ static void contract(const struct policy_ops *ops)
             ops->hint(policy, block);
             continue;
         } else {
+            ops->prefetch(policy, block, 0);
+            ops->prefetch(policy, block, 1);
             ops->hit(policy, block);
             continue;
         }
