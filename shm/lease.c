@@ -100,6 +100,10 @@ bool partition_lease(struct partition *partition, uint32_t block, uint32_t lease
         return true;
     }
     if (!lease_affordable(partition, units)) {
+        /* A MATCH may ask for thousands: look for leases that are over once a millisecond. */
+        if (partition->leases_full_ms == now_ms)
+            return false;
+        partition->leases_full_ms = now_ms;
         leases_sweep(partition, partition->nr_words < SWEEP_WORDS_FULL ? partition->nr_words
                                                                        : SWEEP_WORDS_FULL);
         if (!lease_affordable(partition, units))

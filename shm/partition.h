@@ -48,9 +48,9 @@ struct block_request {
 
 /* Takes memory for a value, evicting others where it must. The caller then fills
  * partition_value() and seals or aborts.
- * OK; TOO_LARGE: would not fit the empty partition; NO_SPACE: all that could make room is pinned
- * or reserved; BUSY: blocks were unlinked to make room and wait for their readers, call again
- * after partition_poll (within some 100 us to a few ms). */
+ * OK; TOO_LARGE: would not fit the empty partition; NO_SPACE: all that could make room is pinned,
+ * leased or reserved; BUSY: blocks were unlinked to make room and wait for their readers, call
+ * again after partition_poll (within some 100 us to a few ms). */
 [[nodiscard]] enum kvr_status partition_reserve(struct partition *partition,
                                                 const struct block_request *request,
                                                 uint32_t now_ms, uint32_t *block);
@@ -78,7 +78,8 @@ void partition_abort(struct partition *partition, uint32_t block);
                                              const void *key, uint32_t key_len,
                                              const struct kvr_hint *hint, uint32_t now_ms);
 
-/* An access to a block just found with index_find in this partition. */
+/* An access to a block just found with index_find in this partition. The policy learns of it in
+ * bursts, before it is asked anything and at the latest in partition_poll. */
 void partition_hit(struct partition *partition, uint32_t block);
 
 /* Keeps the block from eviction until now_ms + lease_ms (the longest lease counts). False, and
@@ -97,7 +98,8 @@ uint64_t partition_pinned(const struct partition *partition); /* pins held now *
  * blocks, evicts ahead. Returns whether anything was done. */
 bool partition_poll(struct partition *partition, uint32_t now_ms);
 
-/* Changes the policy live; blocks keep their order of last access. -EINVAL unknown. */
+/* Changes the policy live; blocks enter the new one in the order in which the old one would have
+ * let them go. Takes time in proportion to what is stored. -EINVAL unknown, -ENOMEM. */
 [[nodiscard]] int partition_set_policy(struct partition *partition, const char *policy,
                                        uint32_t now_ms);
 

@@ -65,6 +65,7 @@ struct partition {
     uint64_t *aside;       /* bit: sealed, leased, and for that out of the policy */
     uint32_t *lease_until; /* ms */
     uint64_t leased_units, nr_leased;
+    uint32_t leases_full_ms; /* when that was found last */
     struct sweep expiry_sweep, lease_sweep;
     struct drain drain;
     uint64_t passed_units; /* evicted although colder blocks of other classes were passed over */

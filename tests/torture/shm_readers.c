@@ -4,6 +4,7 @@
  * readers that look keys up themselves, and a holder of pins that is handed blocks by the owner,
  * reads them at leisure and unpins. Usage: shm_readers [SECONDS] */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #define READERS 2
 #define KEYS 3000u
 #define VALUE_WORDS_MAX 300u
+#define VALUE_WORDS_HUGE 20000u
 #define READS_WANTED 1000000u
 #define SECONDS_MAX 15u
 
@@ -96,8 +98,10 @@ static void *read_loop(void *arg)
             rcu_reader_quiescent();
         if (reader->reads % 1000 == 0)
             __atomic_add_fetch(&reads_total, 1000, __ATOMIC_RELAXED);
-        if (reader->reads % 50000 == 0) {
+        if (reader->reads % 500 == 0) {
+            /* Or the owner would spend its time waiting for readers that have lost their core. */
             rcu_reader_offline();
+            sched_yield();
             rcu_reader_online();
         }
     }
@@ -136,6 +140,8 @@ static bool put(struct rng *rng, uint64_t number, uint64_t version, uint32_t now
         .key = &key, .key_len = key_make(&key, number), .value_len = words * 8};
     uint64_t *value, ref;
 
+    if (rng_below(rng, 300) == 0)
+        request.value_len = 8 * (words = VALUE_WORDS_HUGE); /* chunks change hands */
     if (rng_below(rng, 8) == 0)
         request.ttl_ms = 1 + (uint32_t)rng_below(rng, 200);
     request.hash = hash_key(&key, request.key_len, arena.sb->seed);
