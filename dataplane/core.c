@@ -148,6 +148,8 @@ int live_publish(struct core **cores, unsigned nr_cores, const struct live_setti
 {
     struct live_settings *fresh[KVR_PARTITIONS_MAX], *old[KVR_PARTITIONS_MAX];
 
+    if (live->cookie_ms == 0)
+        return -EINVAL;
     for (unsigned i = 0; i < nr_cores; i++) {
         fresh[i] = malloc(sizeof(*fresh[i]));
         if (!fresh[i]) {

@@ -67,8 +67,8 @@ static inline unsigned partition_owner(const struct core *core, unsigned partiti
     return partition % core->nr_cores;
 }
 
-/* How long an idle session is remembered: longer than any cookie that its client may still hold, and
- * longer than its uploads. */
+/* How long an idle session is remembered: longer than any cookie that its client may still hold,
+ * and longer than its uploads. */
 static inline uint32_t core_session_keep_ms(const struct core *core)
 {
     return 2 * core->now->cookie_ms + 2 * core->now->upload_idle_ms;
@@ -99,7 +99,8 @@ struct core_options {
 void core_destroy(struct core *core);
 
 /* Gives every core its copy of new settings and frees the old ones after a grace period: blocks
- * until every core passed a turn. The calling thread is no RCU reader. 0 or -ENOMEM. */
+ * until every core passed a turn. The calling thread is no RCU reader. 0, -EINVAL (cookie_ms 0),
+ * -ENOMEM. */
 [[nodiscard]] int live_publish(struct core **cores, unsigned nr_cores,
                                const struct live_settings *live);
 

@@ -69,6 +69,7 @@ void loop_run(struct core *core)
     while (!__atomic_load_n(&core->stop, __ATOMIC_RELAXED)) {
         uint64_t before_ns = now_ns;
         bool busy = turn(core, now_ns);
+        enum idle_policy idle = core->now->idle; /* core->now may be freed from here on */
 
         rcu_reader_quiescent();
         now_ns = clock_ns();
@@ -78,7 +79,7 @@ void loop_run(struct core *core)
             sleep_ns = SLEEP_MIN_NS;
         } else {
             empty++;
-            rest(core->now->idle, empty, &sleep_ns);
+            rest(idle, empty, &sleep_ns);
             now_ns = clock_ns();
         }
     }

@@ -292,7 +292,7 @@ static void run_steps(struct input *input)
 
 static void run_raw(const struct input *input)
 {
-    struct message m = {0};
+    struct message m;
 
     m.len = (uint32_t)(input->left < KVR_DATAGRAM_MAX ? input->left : KVR_DATAGRAM_MAX);
     memcpy(m.bytes, input->at, m.len);

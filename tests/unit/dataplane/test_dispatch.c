@@ -4,24 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/crc32c.h"
 #include "rig.h"
 
 static struct rig rig;
 
-static void open_cores(unsigned nr_cores)
+static void open_rig(void)
 {
     struct rig_options options;
 
     rig_defaults(&options);
-    options.nr_cores = nr_cores;
     rig_open(&rig, &options);
     rig_hello(&rig);
-}
-
-static void open_rig(void)
-{
-    open_cores(1);
 }
 
 static void close_rig(void)
@@ -31,9 +24,9 @@ static void close_rig(void)
 
 TestSuite(dispatch, .init = open_rig, .fini = close_rig);
 
-static struct core_stats *stats(unsigned core)
+static struct core_stats *stats(void)
 {
-    return rig.cores[core]->stats;
+    return rig.cores[0]->stats;
 }
 
 /* ---- every op ---- */
@@ -65,9 +58,9 @@ Test(dispatch, answers_the_key_ops_exactly)
     rig_begin_write(&rig, &m, "key");
     message_key(&m, KVR_DEL, "key", 0, 0, NULL);
     cr_assert_eq(rig_status(&rig, &m, NULL, NULL), KVR_MISS);
-    cr_assert_eq(counter_read(&stats(0)->ops[KVR_DEL][KVR_MISS]), 2);
-    cr_assert_eq(counter_read(&stats(0)->ops[KVR_DEL][KVR_STALE]), 1);
-    cr_assert_eq(counter_read(&stats(0)->ops[KVR_DEL][KVR_OK]), 1);
+    cr_assert_eq(counter_read(&stats()->ops[KVR_DEL][KVR_MISS]), 2);
+    cr_assert_eq(counter_read(&stats()->ops[KVR_DEL][KVR_STALE]), 1);
+    cr_assert_eq(counter_read(&stats()->ops[KVR_DEL][KVR_OK]), 1);
 }
 
 Test(dispatch, touch_gives_a_new_time_to_live)
@@ -114,7 +107,7 @@ Test(dispatch, put_with_a_wrong_crc_stores_nothing)
     record[offsetof(struct kvr_put_req, value_crc)] ^= 1;
     cr_assert_eq(rig_status(&rig, &m, NULL, NULL), KVR_CORRUPT);
     cr_assert_eq(rig_get(&rig, "key", out, sizeof(out)), -1);
-    cr_assert_eq(counter_read(&stats(0)->drops[DROP_value_crc]), 1);
+    cr_assert_eq(counter_read(&stats()->drops[DROP_value_crc]), 1);
 }
 
 Test(dispatch, ping_echoes_its_token_and_tells_the_time)
@@ -171,21 +164,21 @@ Test(dispatch, counts_latency_per_op_and_keeps_errors_with_their_source)
     message_get(&m, "key", NULL, 0);
     message_get(&m, "key", NULL, 0);
     cr_assert_eq(rig_status(&rig, &m, NULL, NULL), KVR_MISS);
-    cr_assert_eq(stats(0)->latency[KVR_GET].count, 2);
+    cr_assert_eq(stats()->latency[KVR_GET].count, 2);
     for (unsigned i = 0; i < 300; i++) { /* of them 100 a second are kept */
         rig_begin(&rig, &m);
         m.hdr.session = 0;
         message_get(&m, "key", NULL, 0);
         cr_assert_eq(rig_status(&rig, &m, NULL, NULL), REFUSED(KVR_BAD_FIELD));
     }
-    cr_assert_eq(counter_read(&stats(0)->drops[DROP_bad_header]), 300);
-    cr_assert_eq(counter_read(&stats(0)->errors_total), 100);
-    cr_assert_eq(stats(0)->errors[0].reason, DROP_bad_header);
-    cr_assert_eq(stats(0)->errors[0].port, rig.peer.port);
-    cr_assert_eq(memcmp(stats(0)->errors[0].source, rig.peer.ip, 16), 0);
+    cr_assert_eq(counter_read(&stats()->drops[DROP_bad_header]), 300);
+    cr_assert_eq(counter_read(&stats()->errors_total), 100);
+    cr_assert_eq(stats()->errors[0].reason, DROP_bad_header);
+    cr_assert_eq(stats()->errors[0].port, rig.peer.port);
+    cr_assert_eq(memcmp(stats()->errors[0].source, rig.peer.ip, 16), 0);
     rig.now_ns += 1000000000u;
     cr_assert_eq(rig_status(&rig, &m, NULL, NULL), REFUSED(KVR_BAD_FIELD));
-    cr_assert_eq(counter_read(&stats(0)->errors_total), 101);
+    cr_assert_eq(counter_read(&stats()->errors_total), 101);
 }
 
 Test(dispatch, echoes_what_belongs_to_the_request)
@@ -245,7 +238,7 @@ Test(dispatch, never_brings_an_old_value_back_whatever_is_repeated_or_late)
     cr_assert_eq(put_as(4, 3, "four"), KVR_REPLAYED); /* came for the first time, but given up */
     cr_assert_eq(put_as(2, 1, "two"), KVR_REPLAYED);
     key_holds("five");
-    cr_assert_eq(counter_read(&stats(0)->drops[DROP_replayed]), 2);
+    cr_assert_eq(counter_read(&stats()->drops[DROP_replayed]), 2);
     cr_assert_eq(put_as(5 + KVR_WINDOW, 6, "newest"), KVR_OK);
     cr_assert_eq(put_as(6, 6, "too old"), KVR_OK); /* still inside the window */
     cr_assert_eq(put_as(6 + KVR_WINDOW, 6, "newest"), KVR_OK);
@@ -301,13 +294,13 @@ Test(dispatch, has_a_limit_of_writing_sessions_and_readers_do_not_count)
     rig_begin(&rig, &m);
     message_get(&m, "key", NULL, 0);
     cr_assert_eq(rig_status(&rig, &m, NULL, NULL), KVR_OK);
-    cr_assert_eq(counter_read(&stats(0)->sessions), 16);
+    cr_assert_eq(counter_read(&stats()->sessions), 16);
     rig.now_ns += 131000000000u; /* two epochs and the uploads' time */
     for (unsigned i = 0; i < 5; i++) {
         rig.now_ns += 1000000u;
         rig_turn(&rig);
     }
-    cr_assert_eq(counter_read(&stats(0)->sessions), 0);
+    cr_assert_eq(counter_read(&stats()->sessions), 0);
     rig_hello(&rig);
     cr_assert_eq(rig_put(&rig, "key", "v", 1, NULL), KVR_OK);
 }
@@ -373,7 +366,7 @@ Test(dispatch, answers_what_is_past_its_deadline_as_expired)
         cr_assert_eq(record.op.status, KVR_EXPIRED);
         replies_free(&replies);
     }
-    cr_assert_eq(counter_read(&stats(0)->drops[DROP_expired]), 1);
+    cr_assert_eq(counter_read(&stats()->drops[DROP_expired]), 1);
     cr_assert_eq(rig_status(&rig, &m, NULL, NULL), KVR_EXPIRED); /* and a repeat stays so */
 }
 
@@ -524,8 +517,8 @@ Test(dispatch, sheds_the_least_important_writes_first_when_too_much_waits)
     parked = rig.cores[0]->nr_parked;
     cr_assert_eq(put_without_grace(i++, KVR_CRITICAL), REFUSED(KVR_BUSY));
     cr_assert_eq(rig.cores[0]->nr_parked, parked);
-    cr_assert_eq(counter_read(&stats(0)->shed_busy), 3);
-    cr_assert_geq(counter_read(&stats(0)->parked), PARKED_MAX);
+    cr_assert_eq(counter_read(&stats()->shed_busy), 3);
+    cr_assert_geq(counter_read(&stats()->parked), PARKED_MAX);
     rig.now_ns += 11000000000u; /* what still waits has expired */
     rig_settle(&rig);
     cr_assert_eq(rig.cores[0]->nr_parked, 0);
@@ -552,183 +545,8 @@ Test(dispatch, does_not_execute_a_parked_write_that_was_given_up_meanwhile)
     turn_without_grace();
     rig_settle(&rig);
     cr_assert_eq(rig.cores[0]->nr_parked, 0);
-    cr_assert_eq(counter_read(&stats(0)->ops[KVR_PUT][KVR_REPLAYED]), 1);
+    cr_assert_eq(counter_read(&stats()->ops[KVR_PUT][KVR_REPLAYED]), 1);
     for (struct mem_reply *reply; (reply = mem_take(rig.transports[0])) != NULL;)
         mem_free(reply);
     cr_assert_eq(rig_get(&rig, "key", out, sizeof(out)), -1);
-}
-
-/* ---- two cores ---- */
-
-static void open_two(void)
-{
-    open_cores(2);
-}
-
-TestSuite(travel, .init = open_two, .fini = close_rig);
-
-Test(travel, a_request_at_the_wrong_core_is_passed_on_and_answered_once)
-{
-    char keys[2][64];
-    uint8_t out[16];
-
-    for (unsigned p = 0; p < 2; p++) {
-        struct message m;
-        unsigned n = 0;
-
-        rig_key(&rig, "key", p, &n, keys[p]);
-        rig_begin_write(&rig, &m, keys[p]);
-        message_put(&m, keys[p], keys[p], 4, 0, 0);
-        message_seal(&m);
-        for (unsigned turn = 0; turn < 2; turn++) { /* the second time it is a repeat */
-            struct replies replies;
-
-            rig_inject_at(&rig, 1 - p, &m);
-            rig_settle(&rig);
-            rig_replies(&rig, &replies);
-            cr_assert_eq(replies.nr, 1);
-            replies_free(&replies);
-        }
-        cr_assert_eq(rig_get(&rig, keys[p], out, sizeof(out)), 4);
-        cr_assert_eq(memcmp(out, keys[p], 4), 0);
-    }
-    cr_assert_geq(counter_read(&stats(0)->handoff_out), 2);
-    cr_assert_eq(counter_read(&stats(0)->handoff_out), counter_read(&stats(1)->handoff_in));
-    cr_assert_eq(counter_read(&stats(1)->handoff_out), counter_read(&stats(0)->handoff_in));
-}
-
-Test(travel, a_request_for_both_cores_is_answered_by_each_for_its_own)
-{
-    struct replies replies;
-    struct message m;
-    unsigned answered[32] = {0}, n = 0;
-    char keys[32][64];
-
-    for (unsigned i = 0; i < 32; i++) {
-        rig_key(&rig, "key", i % 3 == 0, &n, keys[i]);
-        cr_assert_eq(rig_put(&rig, keys[i], &i, sizeof(i), NULL), KVR_OK);
-    }
-    rig_begin(&rig, &m);
-    for (unsigned i = 0; i < 32; i++)
-        message_get(&m, keys[i], NULL, 0);
-    rig_inject(&rig, &m);
-    rig_settle(&rig);
-    rig_replies(&rig, &replies);
-    cr_assert_geq(replies.nr, 2);
-    for (unsigned i = 0; i < replies.nr; i++) {
-        uint32_t at = sizeof(struct kvr_hdr);
-        struct record record;
-        struct kvr_hdr hdr;
-        unsigned value;
-
-        cr_assert(reply_ok(replies.list[i]->bytes, replies.list[i]->len, &hdr));
-        while (reply_next(replies.list[i]->bytes, replies.list[i]->len, &at, &record)) {
-            cr_assert_eq(record.op.status, KVR_OK);
-            memcpy(&value, record.bytes + sizeof(struct kvr_get_rep), sizeof(value));
-            cr_assert_eq(value, record.op.idx);
-            cr_assert_eq(hdr.partition, rig_partition(&rig, keys[value]));
-            answered[value]++;
-        }
-    }
-    for (unsigned i = 0; i < 32; i++)
-        cr_assert_eq(answered[i], 1);
-    replies_free(&replies);
-}
-
-Test(travel, match_reads_the_keys_of_all_partitions_in_one_place)
-{
-    uint8_t bytes[KVR_DATAGRAM_MAX];
-    struct kvr_match_rep rep;
-    struct record record;
-    struct message m;
-
-    for (unsigned i = 0; i < 60; i++) {
-        char key[64];
-
-        snprintf(key, sizeof(key), "chain%u", i);
-        if (i != 50)
-            cr_assert_eq(rig_put(&rig, key, "v", 1, NULL), KVR_OK);
-    }
-    rig_begin(&rig, &m);
-    message_match(&m, "chain", 60, KVR_MATCH_PIN, 100);
-    cr_assert_eq(rig_status(&rig, &m, &record, bytes), KVR_OK);
-    memcpy(&rep, bytes, sizeof(rep));
-    cr_assert_eq(rep.prefix, 50);
-    cr_assert_gt(rep.nr_pinned, 10); /* of the partitions of one core only */
-    cr_assert_lt(rep.nr_pinned, 50);
-}
-
-Test(travel, an_upload_belongs_to_the_core_of_its_partition)
-{
-    static uint8_t value[3000];
-    uint8_t bytes[KVR_DATAGRAM_MAX];
-    struct record record;
-    struct message m;
-    uint64_t handle;
-    unsigned n = 0;
-    char key[64];
-    uint32_t seq;
-
-    rig_key(&rig, "key", 1, &n, key);
-    rig_begin_write(&rig, &m, key);
-    seq = m.hdr.seq;
-    message_reserve(&m, key, sizeof(value), 1000, 0);
-    cr_assert_eq(rig_status(&rig, &m, &record, bytes), KVR_OK);
-    memcpy(&handle, record.body, sizeof(handle));
-    for (uint32_t off = 0; off < sizeof(value); off += 1000) {
-        rig_begin(&rig, &m);
-        m.hdr.partition = 1;
-        m.hdr.seq = m.hdr.floor = seq;
-        message_write(&m, handle, off, value + off, 1000, KVR_WRITE_QUIET);
-        if (off == 2000)
-            message_commit(&m, handle, crc32c(0, value, sizeof(value)), sizeof(value));
-        message_seal(&m);
-        rig_inject_at(&rig, 0, &m); /* the wrong core */
-        rig_settle(&rig);
-    }
-    {
-        struct replies replies;
-        uint32_t at = sizeof(struct kvr_hdr);
-
-        rig_replies(&rig, &replies);
-        cr_assert_eq(replies.nr, 1);
-        cr_assert(reply_next(replies.list[0]->bytes, replies.list[0]->len, &at, &record));
-        cr_assert_eq(record.op.op, KVR_COMMIT);
-        cr_assert_eq(record.op.status, KVR_OK);
-        replies_free(&replies);
-    }
-}
-
-Test(travel, a_full_ring_is_answered_busy)
-{
-    struct core *core = rig.cores[0];
-    unsigned n = 0, busy = 0;
-    struct replies replies;
-    char key[64];
-
-    rig_key(&rig, "key", 1, &n, key);
-    for (unsigned i = 0; i < 1100; i++) { /* core 1 does not take them */
-        struct request *requests[BURST];
-        struct message m;
-
-        rig_begin(&rig, &m);
-        message_get(&m, key, NULL, 0);
-        message_seal(&m);
-        rig_inject_at(&rig, 0, &m);
-        core_tick(core, rig.now_ns);
-        cr_assert_eq(core->transport->ops->rx(core->transport, rig.now_ns, requests, BURST), 1);
-        engine_burst(core, requests, 1);
-    }
-    rig_settle(&rig);
-    rig_replies(&rig, &replies);
-    cr_assert_eq(replies.nr, 1100);
-    for (unsigned i = 0; i < replies.nr; i++) {
-        struct kvr_hdr hdr;
-
-        cr_assert(reply_ok(replies.list[i]->bytes, replies.list[i]->len, &hdr));
-        busy += hdr.status == KVR_BUSY;
-    }
-    cr_assert_eq(busy, 1100 - 1024);
-    cr_assert_eq(counter_read(&stats(0)->handoff_full), busy);
-    replies_free(&replies);
 }
