@@ -1,25 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parses ADDRESS/PREFIX and tells which addresses a host may have. */
+/* Parses ADDRESS/PREFIX. */
 #include "dataplane/eth/address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
-
-bool address4_is_host(const uint8_t ip[4])
-{
-    return ip[0] != 0 && ip[0] != 127 && ip[0] < 224;
-}
-
-bool address6_is_host(const uint8_t ip[16])
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    static const uint8_t zero[16];
-
-    if (ip[0] == 0xff || !memcmp(ip, mapped, sizeof(mapped)))
-        return false;
-    return memcmp(ip, zero, 15) || ip[15] > 1;
-}
 
 static int parse(int family, const char *text, uint8_t *ip, unsigned prefix_max, unsigned *prefix)
 {

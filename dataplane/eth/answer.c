@@ -26,13 +26,12 @@ static uint32_t answer_arp(const struct frame_self *self, uint8_t *frame, uint8_
 
 static void sum_icmp6(uint8_t *ip, uint32_t size)
 {
-    uint8_t *icmp = ip + FRAME_IP6_SIZE, tail[8] = {[7] = PROTO_ICMP6};
+    uint8_t *icmp = ip + FRAME_IP6_SIZE;
     uint16_t checksum;
     uint64_t sum;
 
-    put_be32(tail, size);
     memset(icmp + ICMP_CHECKSUM, 0, 2);
-    sum = checksum_add(checksum_add(0, ip + IP6_SRC, 32), tail, sizeof(tail));
+    sum = checksum_add(checksum_pseudo(PROTO_ICMP6, size), ip + IP6_SRC, 32);
     checksum = (uint16_t)~checksum_fold(checksum_add(sum, icmp, size));
     memcpy(icmp + ICMP_CHECKSUM, &checksum, sizeof(checksum));
 }
@@ -166,50 +165,65 @@ uint32_t frame_announce_ip6(const struct frame_self *self, uint8_t frame[FRAME_A
     return FRAME_ETH_SIZE + FRAME_IP6_SIZE + ND_SIZE + 8;
 }
 
+/* addresses: their sum, without the rest of the pseudo header. Sums are made from the values, not
+ * from the bytes: those were just written, and to load them at another width would stall. */
 static void write_udp(uint8_t *udp, const struct peer *peer, uint32_t len,
-                      enum frame_checksum checksum, uint64_t pseudo, uint64_t payload_sum)
+                      enum frame_checksum checksum, uint64_t addresses, uint64_t payload_sum)
 {
-    uint16_t sum = 0;
+    uint16_t udp_len = (uint16_t)(len + FRAME_UDP_SIZE), sum = 0;
+    uint64_t own =
+        checksum_field(peer->local_port) + checksum_field(peer->port) + checksum_field(udp_len);
+    uint64_t pseudo = checksum_join(addresses, checksum_pseudo(PROTO_UDP, udp_len));
 
     put_be16(udp + UDP_SRC, peer->local_port);
     put_be16(udp + UDP_DST, peer->port);
-    put_be16(udp + UDP_LEN, (uint16_t)(len + FRAME_UDP_SIZE));
-    memset(udp + UDP_CHECKSUM, 0, 2);
+    put_be16(udp + UDP_LEN, udp_len);
     if (checksum == CHECKSUM_PSEUDO) {
         sum = checksum_fold(pseudo);
     } else if (checksum == CHECKSUM_SOFTWARE) {
-        sum = (uint16_t)~checksum_fold(checksum_add(pseudo + payload_sum, udp, FRAME_UDP_SIZE));
+        sum = (uint16_t)~checksum_fold(checksum_join(pseudo, checksum_join(payload_sum, own)));
         if (!sum)
             sum = 0xffff; /* zero would say that there is none */
     }
     memcpy(udp + UDP_CHECKSUM, &sum, sizeof(sum));
 }
 
+static void write_head4(uint8_t *ip, const struct peer *peer, uint32_t len,
+                        enum frame_checksum checksum, uint64_t payload_sum)
+{
+    uint32_t total = FRAME_IP4_SIZE + FRAME_UDP_SIZE + len;
+    uint64_t addresses = checksum_add(checksum_add(0, peer->local_ip + 12, 4), peer->ip + 12, 4);
+    uint16_t sum;
+
+    write_ip4(ip, total, PROTO_UDP);
+    memcpy(ip + IP4_SRC, peer->local_ip + 12, 4);
+    memcpy(ip + IP4_DST, peer->ip + 12, 4);
+    if (checksum != CHECKSUM_PSEUDO) {
+        sum = (uint16_t)~checksum_fold(
+            addresses + checksum_field(0x4500) + checksum_field((uint16_t)total) +
+            checksum_field(IP4_DONT_FRAGMENT) + checksum_field(64 << 8 | PROTO_UDP));
+        memcpy(ip + IP4_CHECKSUM, &sum, sizeof(sum));
+    }
+    write_udp(ip + FRAME_IP4_SIZE, peer, len, checksum, addresses, payload_sum);
+}
+
+static void write_head6(uint8_t *ip, const struct peer *peer, uint32_t len,
+                        enum frame_checksum checksum, uint64_t payload_sum)
+{
+    uint64_t addresses = checksum_add(checksum_add(0, peer->local_ip, 16), peer->ip, 16);
+
+    write_ip6(ip, len + FRAME_UDP_SIZE, PROTO_UDP, 64);
+    memcpy(ip + IP6_SRC, peer->local_ip, 16);
+    memcpy(ip + IP6_DST, peer->ip, 16);
+    write_udp(ip + FRAME_IP6_SIZE, peer, len, checksum, addresses, payload_sum);
+}
+
 void frame_write_head(uint8_t *head, const struct peer *peer, uint32_t len,
                       enum frame_checksum checksum, uint64_t payload_sum)
 {
-    uint8_t *ip = head + FRAME_ETH_SIZE, tail[8] = {[7] = PROTO_UDP};
-    uint32_t udp_len = len + FRAME_UDP_SIZE;
-    uint64_t pseudo;
-
     memcpy(head + ETH_DST, peer->mac, 6);
     memcpy(head + ETH_SRC, peer->local_mac, 6);
-    put_be32(tail, udp_len);
-    if (peer->ipv6) {
-        put_be16(head + ETH_TYPE, TYPE_IP6);
-        write_ip6(ip, udp_len, PROTO_UDP, 64);
-        memcpy(ip + IP6_SRC, peer->local_ip, 16);
-        memcpy(ip + IP6_DST, peer->ip, 16);
-        pseudo = checksum_add(checksum_add(0, ip + IP6_SRC, 32), tail, sizeof(tail));
-        write_udp(ip + FRAME_IP6_SIZE, peer, len, checksum, pseudo, payload_sum);
-        return;
-    }
-    put_be16(head + ETH_TYPE, TYPE_IP4);
-    write_ip4(ip, FRAME_IP4_SIZE + udp_len, PROTO_UDP);
-    memcpy(ip + IP4_SRC, peer->local_ip + 12, 4);
-    memcpy(ip + IP4_DST, peer->ip + 12, 4);
-    if (checksum != CHECKSUM_PSEUDO)
-        sum_ip4(ip);
-    pseudo = checksum_add(checksum_add(0, ip + IP4_SRC, 8), tail, sizeof(tail));
-    write_udp(ip + FRAME_IP4_SIZE, peer, len, checksum, pseudo, payload_sum);
+    put_be16(head + ETH_TYPE, peer->ipv6 ? TYPE_IP6 : TYPE_IP4);
+    (peer->ipv6 ? write_head6 : write_head4)(head + FRAME_ETH_SIZE, peer, len, checksum,
+                                             payload_sum);
 }

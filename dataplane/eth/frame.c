@@ -40,6 +40,15 @@ void frame_self_set_ip4(struct frame_self *self, const uint8_t ip4[4], unsigned 
     memcpy(self->mapped4 + 12, ip4, 4);
 }
 
+static bool same_ip6(const uint8_t *a, const uint8_t *b)
+{
+    uint64_t x[2], y[2];
+
+    memcpy(x, a, sizeof(x));
+    memcpy(y, b, sizeof(y));
+    return !((x[0] ^ y[0]) | (x[1] ^ y[1]));
+}
+
 static bool to_our_mac(const struct reader *r)
 {
     return !memcmp(r->frame + ETH_DST, r->self->mac, 6);
@@ -61,7 +70,7 @@ static bool source4_valid(const struct reader *r, const uint8_t *ip)
 
 static bool source6_valid(const struct reader *r, const uint8_t *ip)
 {
-    return address6_is_host(ip) && memcmp(ip, r->self->ip6, 16);
+    return address6_is_host(ip) && !same_ip6(ip, r->self->ip6);
 }
 
 static enum frame_kind read_arp(struct reader *r)
@@ -84,15 +93,12 @@ static enum frame_kind read_arp(struct reader *r)
 
 static uint64_t pseudo_sum(const uint8_t *addresses, uint32_t size, uint8_t protocol, uint32_t len)
 {
-    uint8_t tail[8] = {0};
-
-    put_be32(tail, len);
-    tail[7] = protocol;
-    return checksum_add(checksum_add(0, addresses, size), tail, sizeof(tail));
+    return checksum_add(checksum_pseudo(protocol, len), addresses, size);
 }
 
 /* Whether the UDP checksum is right, or known to be, or rightly absent. */
-static bool udp_checksum_good(const struct reader *r, const uint8_t *udp, uint32_t len, bool ipv6)
+static inline __attribute__((always_inline)) bool
+udp_checksum_good(const struct reader *r, const uint8_t *udp, uint32_t len, bool ipv6)
 {
     uint64_t pseudo;
     uint16_t sent;
@@ -109,7 +115,8 @@ static bool udp_checksum_good(const struct reader *r, const uint8_t *udp, uint32
     return r->checked & FRAME_PARTIAL_ALLOWED && sent == checksum_fold(pseudo);
 }
 
-static enum frame_kind read_udp(struct reader *r, uint32_t head, uint32_t size, bool ipv6)
+static inline __attribute__((always_inline)) enum frame_kind
+read_udp(struct reader *r, uint32_t head, uint32_t size, bool ipv6)
 {
     const uint8_t *udp = r->l3 + head;
     uint32_t len;
@@ -152,17 +159,17 @@ static enum frame_kind read_echo(struct reader *r, uint32_t head, uint32_t size,
     return FRAME_ECHO;
 }
 
-static enum frame_kind read_ip4(struct reader *r)
+static inline __attribute__((always_inline)) enum frame_kind read_ip4(struct reader *r)
 {
     const uint8_t *ip = r->l3;
     uint32_t total;
 
     if (r->left < FRAME_IP4_SIZE)
         return drop(r, DROP_ip_truncated);
-    if (ip[0] >> 4 != 4)
-        return drop(r, DROP_not_ip);
-    if ((ip[0] & 15) != 5)
-        return drop(r, (ip[0] & 15) < 5 ? DROP_ip_truncated : DROP_ip_options);
+    if (unlikely(ip[0] != 0x45))
+        return drop(r, ip[0] >> 4 != 4    ? DROP_not_ip
+                       : (ip[0] & 15) < 5 ? DROP_ip_truncated
+                                          : DROP_ip_options);
     total = get_be16(ip + IP4_TOTAL);
     if (total < FRAME_IP4_SIZE || total > r->left)
         return drop(r, DROP_ip_truncated);
@@ -175,10 +182,10 @@ static enum frame_kind read_ip4(struct reader *r)
         return drop(r, DROP_ip_fragment);
     if (!source4_valid(r, ip + IP4_SRC))
         return drop(r, DROP_bad_source);
-    if (ip[IP4_PROTO] == PROTO_ICMP)
-        return read_echo(r, FRAME_IP4_SIZE, total - FRAME_IP4_SIZE, 0, ICMP_ECHO, false);
-    if (ip[IP4_PROTO] != PROTO_UDP)
-        return drop(r, DROP_not_udp);
+    if (unlikely(ip[IP4_PROTO] != PROTO_UDP))
+        return ip[IP4_PROTO] == PROTO_ICMP
+                   ? read_echo(r, FRAME_IP4_SIZE, total - FRAME_IP4_SIZE, 0, ICMP_ECHO, false)
+                   : drop(r, DROP_not_udp);
     memset(r->peer->ip, 0, 10);
     memset(r->peer->ip + 10, 0xff, 2);
     memcpy(r->peer->ip + 12, ip + IP4_SRC, 4);
@@ -214,7 +221,7 @@ static enum frame_kind read_solicitation(struct reader *r, uint32_t size, uint64
         return drop(r, DROP_ip_truncated);
     if (checksum_fold(checksum_add(pseudo, nd, size)) != 0xffff)
         return drop(r, DROP_udp_checksum);
-    if (memcmp(nd + ND_TARGET, r->self->ip6, 16))
+    if (!same_ip6(nd + ND_TARGET, r->self->ip6))
         return drop(r, DROP_not_ours);
     if (mac ? memcmp(mac, r->frame + ETH_SRC, 6) != 0 : multicast)
         return drop(r, DROP_bad_source);
@@ -260,7 +267,7 @@ static enum frame_kind read_ip6(struct reader *r)
         return drop(r, DROP_ip_truncated);
     if (!r->self->has_ip6)
         return drop(r, DROP_not_ours);
-    if (!to_our_mac(r) || memcmp(ip + IP6_DST, r->self->ip6, 16)) {
+    if (!to_our_mac(r) || !same_ip6(ip + IP6_DST, r->self->ip6)) {
         multicast = to_our_solicited_node(r);
         if (!multicast)
             return drop(r, DROP_not_ours);
@@ -308,9 +315,11 @@ enum frame_kind frame_parse(const struct frame_self *self, const uint8_t *frame,
     }
     r.l3 = frame + view->l3;
     r.left = len - view->l3;
-    if (type != TYPE_IP4 && type != TYPE_IP6 && type != TYPE_ARP)
-        return drop(&r, DROP_not_ip);
-    if (!source_mac_valid(&r))
+    if (unlikely(!source_mac_valid(&r)))
         return drop(&r, DROP_bad_source);
-    return type == TYPE_IP4 ? read_ip4(&r) : type == TYPE_IP6 ? read_ip6(&r) : read_arp(&r);
+    if (likely(type == TYPE_IP4))
+        return read_ip4(&r);
+    if (type == TYPE_IP6)
+        return read_ip6(&r);
+    return type == TYPE_ARP ? read_arp(&r) : drop(&r, DROP_not_ip);
 }
