@@ -82,7 +82,7 @@ static void add_get(struct message *m, struct input *input, unsigned flags)
         plain_gets = false;
         get.off = take(input);
         get.len = take(input);
-        get.stride = take2(input);
+        get.stride = take(input);
         get.count = (uint16_t)(take(input) % 32);
         get.skip = take2(input);
         get.want = take2(input);
