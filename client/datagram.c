@@ -299,20 +299,24 @@ void datagrams_drop(struct kvr_client *client)
     }
 }
 
-/* Ends the datagram and every call in it, or sends each on its way again. */
+/* Ends the datagram and every call in it, or sends each on its way again. One at a time: the end of
+ * a MATCH takes its other chunks out of the datagram as well. */
 static void refuse_all(struct datagram *datagram, enum kvr_status status, bool given_up)
 {
     struct kvr_client *client = datagram->link->client;
-    struct task *tasks[KVR_OPS_MAX];
-    unsigned n = 0;
 
-    for (unsigned i = 0; i < datagram->nr_entries; i++)
-        if (datagram->entries[i].task)
-            tasks[n++] = take_entry(datagram, i);
+    datagram->nr_open++; /* keeps the slot */
+    for (unsigned i = 0; i < datagram->nr_entries; i++) {
+        struct task *task;
+
+        if (!datagram->entries[i].task)
+            continue;
+        task = take_entry(datagram, i);
+        if (!task_soft(client, task, status))
+            task_end(client, task, status);
+    }
+    datagram->nr_open--;
     finish(datagram, given_up);
-    for (unsigned i = 0; i < n; i++)
-        if (!task_soft(client, tasks[i], status))
-            task_end(client, tasks[i], status);
 }
 
 static void busy(struct datagram *datagram, uint32_t retry_us)

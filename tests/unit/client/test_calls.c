@@ -158,6 +158,29 @@ Test(calls, end_with_the_servers_own_refusals)
     }
 }
 
+/* Answers are what limits a chunk with references, so several requests share a datagram. */
+Test(calls, a_match_whose_chunks_are_refused_together_ends_once)
+{
+    enum { KEYS = 300 };
+    static char names[KEYS][8];
+    static struct kvr_key keys[KEYS];
+    static struct kvr_match matches[KEYS];
+    struct kvr_client *client;
+    uint32_t prefix;
+
+    for (int i = 0; i < KEYS; i++)
+        keys[i] = (struct kvr_key){names[i], (uint32_t)snprintf(names[i], 8, "%d", i)};
+    fake_setup(&fake);
+    fake.answer = refuse_first;
+    fake.number = KVR_INTERNAL;
+    fake_start(&fake);
+    client = fake_client(&fake, NULL);
+    cr_assert_eq(kvr_match(client, keys, KEYS, matches, &prefix), KVR_INTERNAL);
+    cr_assert_gt(fake.seen[0].hdr.nr_ops, 1);
+    cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
+    finish(client);
+}
+
 static bool lose_puts(struct fake_exchange *exchange)
 {
     return !is_hello(exchange) && exchange->records[0]->op == KVR_PUT &&

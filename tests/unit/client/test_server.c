@@ -544,6 +544,21 @@ Test(server, a_dead_one_costs_no_more_than_the_deadline)
     cr_assert_lt(clock_ns() - before_ns, 350 * NS_PER_MS);
 }
 
+Test(server, serves_the_example_of_the_readme)
+{
+    char command[512], line[128], all[1024] = "";
+    FILE *out;
+
+    snprintf(command, sizeof(command), "%s %s", getenv("KVRAIL_EXAMPLE"), url);
+    out = popen(command, "r");
+    cr_assert_not_null(out);
+    while (fgets(line, sizeof(line), out))
+        strncat(all, line, sizeof(all) - strlen(all) - 1);
+    cr_assert_eq(pclose(out), 0);
+    cr_assert_str_eq(all, "put: OK\nmatch: the first 1 of 3\n"
+                          "get: keys and values of the first tokens\n");
+}
+
 Test(server, other_partitions_are_found_by_the_same_keys)
 {
     for (int i = 0; i < 4; i++) {
