@@ -17,7 +17,8 @@ static inline struct key_hash hash_key(const void *key, size_t len, uint64_t see
     return (struct key_hash){.lo = h.low64, .hi = h.high64};
 }
 
-/* The partition of a key; hi is used for nothing else, so that tags and buckets stay independent. */
+/* The partition of a key; hi is used for nothing else, so that tags and buckets stay independent.
+ */
 static inline unsigned hash_partition(struct key_hash hash, unsigned nr_partitions)
 {
     return (unsigned)(hash.hi % nr_partitions);

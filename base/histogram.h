@@ -21,7 +21,8 @@ static inline unsigned histogram_bucket(uint64_t value)
     if (value < HISTOGRAM_SUB)
         return (unsigned)value;
     log2 = 63u - (unsigned)__builtin_clzll(value);
-    bucket = (log2 - 3u) * HISTOGRAM_SUB + (unsigned)((value >> (log2 - 4u)) & (HISTOGRAM_SUB - 1u));
+    bucket =
+        (log2 - 3u) * HISTOGRAM_SUB + (unsigned)((value >> (log2 - 4u)) & (HISTOGRAM_SUB - 1u));
     return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1u;
 }
 

@@ -83,8 +83,7 @@ uint64_t zipf_next(const struct zipf *zipf, struct rng *rng)
             k = 1;
         else if (k > (double)zipf->n)
             k = (double)zipf->n;
-        if (k - x <= zipf->s ||
-            u >= h_integral(k + 0.5, zipf->exponent) - h(k, zipf->exponent))
+        if (k - x <= zipf->s || u >= h_integral(k + 0.5, zipf->exponent) - h(k, zipf->exponent))
             return (uint64_t)k - 1;
     }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Single-producer single-consumer ring of 64-bit words (Lamport 1983, with each side's cached view
  * of the other's index). Capacity is a power of two. One thread pushes, one thread pops.
- * The release store of tail pairs with the acquire load in pop, that of head with the one in push. */
+ * The release store of tail pairs with the acquire load in pop, that of head with the one in push.
+ */
 #pragma once
 
 #include <stdbool.h>

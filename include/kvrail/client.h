@@ -25,18 +25,18 @@ extern "C" {
 struct kvr_client;
 
 struct kvr_options {
-    uint32_t size;          /* sizeof(struct kvr_options); set by kvr_options_init */
-    uint32_t timeout_ms;    /* deadline of a call that names none; default 1000 */
-    uint32_t connect_ms;    /* most time that kvr_open waits for HELLO; default 2000 */
-    uint32_t window_bytes;  /* most bytes of values in flight per server; default 1 MiB, shrinks
-                             * and grows with the measured round trip time */
-    uint32_t max_datagram;  /* 0 = what the path's MTU and the server allow */
-    uint32_t max_inflight;  /* most datagrams in flight; default 128, at most KVR_WINDOW */
-    uint32_t tries;         /* sends of one datagram at the most; 0 = as many as the deadline allows */
+    uint32_t size;         /* sizeof(struct kvr_options); set by kvr_options_init */
+    uint32_t timeout_ms;   /* deadline of a call that names none; default 1000 */
+    uint32_t connect_ms;   /* most time that kvr_open waits for HELLO; default 2000 */
+    uint32_t window_bytes; /* most bytes of values in flight per server; default 1 MiB, shrinks
+                            * and grows with the measured round trip time */
+    uint32_t max_datagram; /* 0 = what the path's MTU and the server allow */
+    uint32_t max_inflight; /* most datagrams in flight; default 128, at most KVR_WINDOW */
+    uint32_t tries; /* sends of one datagram at the most; 0 = as many as the deadline allows */
     uint16_t tenant;
-    uint8_t priority;       /* enum kvr_priority; default KVR_NORMAL */
-    uint8_t no_verify;      /* 1: skip the whole-value CRC32C of a GET (datagrams stay checked) */
-    uint64_t rng_seed;      /* of jitter; 0 = random. The session id is always unguessable */
+    uint8_t priority;  /* enum kvr_priority; default KVR_NORMAL */
+    uint8_t no_verify; /* 1: skip the whole-value CRC32C of a GET (datagrams stay checked) */
+    uint64_t rng_seed; /* of jitter; 0 = random. The session id is always unguessable */
 };
 KVR_API void kvr_options_init(struct kvr_options *options);
 
@@ -91,45 +91,45 @@ struct kvr_call {
     /* in */
     enum kvr_call_op op;
     uint8_t priority_set, priority; /* priority counts if priority_set is 1 */
-    uint8_t add;            /* PUT: only if absent, else KVR_EXISTS */
-    uint8_t meta_only;      /* GET: no bytes, only what is known of the block */
-    struct kvr_key key;     /* all but MATCH, PING, STAT */
-    uint32_t timeout_ms;    /* 0 = the client's default */
-    uint32_t ttl_ms;        /* PUT, TOUCH: 0 = no expiry */
-    uint32_t lease_ms;      /* GET, MATCH: keep what is found from eviction for so long; 0 = do not */
-    uint16_t layout;        /* PUT */
-    const void *value;      /* PUT */
-    size_t value_len;       /* PUT */
-    struct kvr_hint hint;   /* PUT, HINT; all zero = nothing known */
-    void *buffer;           /* GET: where the bytes go */
+    uint8_t add;                    /* PUT: only if absent, else KVR_EXISTS */
+    uint8_t meta_only;              /* GET: no bytes, only what is known of the block */
+    struct kvr_key key;             /* all but MATCH, PING, STAT */
+    uint32_t timeout_ms;            /* 0 = the client's default */
+    uint32_t ttl_ms;                /* PUT, TOUCH: 0 = no expiry */
+    uint32_t lease_ms;    /* GET, MATCH: keep what is found from eviction for so long; 0 = do not */
+    uint16_t layout;      /* PUT */
+    const void *value;    /* PUT */
+    size_t value_len;     /* PUT */
+    struct kvr_hint hint; /* PUT, HINT; all zero = nothing known */
+    void *buffer;         /* GET: where the bytes go */
     size_t buffer_len;
     uint32_t off, len;      /* GET: view of the value, see struct kvr_get_req; len 0 = to the end */
     uint32_t stride, count; /* GET: count 0 = 1 */
     uint64_t if_ref;        /* GET, DEL: 0, or only this very block, else KVR_STALE */
     const struct kvr_key *keys; /* MATCH: nr_keys of them, a chain from its start */
     uint32_t nr_keys;
-    struct kvr_match *matches;  /* MATCH: NULL or room for nr_keys answers */
+    struct kvr_match *matches;           /* MATCH: NULL or room for nr_keys answers */
     void (*done)(struct kvr_call *call); /* submitted calls: called from kvr_poll; may submit */
     void *user;
 
     /* out, valid when done */
     enum kvr_status status;
-    size_t result_len;      /* GET: bytes in buffer; with KVR_BUFFER_TOO_SMALL: bytes needed */
-    uint32_t stored_len;    /* GET: length of the whole value */
-    uint32_t stored_crc;    /* GET: CRC32C of the whole value */
-    uint32_t ttl_left_ms;   /* GET: 0 = no expiry */
-    uint16_t stored_layout; /* GET */
-    uint8_t tier;           /* GET: enum kvr_tier */
-    uint8_t pinned;         /* GET: the lease was granted */
-    uint64_t ref;           /* GET, PUT: the block */
-    uint32_t prefix;        /* MATCH: how many of the first keys are all stored */
-    uint32_t nr_present;    /* MATCH */
-    uint32_t nr_pinned;     /* MATCH */
+    size_t result_len;        /* GET: bytes in buffer; with KVR_BUFFER_TOO_SMALL: bytes needed */
+    uint32_t stored_len;      /* GET: length of the whole value */
+    uint32_t stored_crc;      /* GET: CRC32C of the whole value */
+    uint32_t ttl_left_ms;     /* GET: 0 = no expiry */
+    uint16_t stored_layout;   /* GET */
+    uint8_t tier;             /* GET: enum kvr_tier */
+    uint8_t pinned;           /* GET: the lease was granted */
+    uint64_t ref;             /* GET, PUT: the block */
+    uint32_t prefix;          /* MATCH: how many of the first keys are all stored */
+    uint32_t nr_present;      /* MATCH */
+    uint32_t nr_pinned;       /* MATCH */
     struct kvr_stat_rep stat; /* STAT */
-    uint64_t latency_ns;    /* from submit to done */
+    uint64_t latency_ns;      /* from submit to done */
     uint32_t nr_retransmits;
 
-    void *private_state;    /* the library's; zero before the first use */
+    void *private_state; /* the library's; zero before the first use */
 };
 
 /* Runs one call to its end. Returns call->status. */

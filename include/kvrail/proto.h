@@ -16,14 +16,14 @@ extern "C" {
 #define KVR_VERSION 1
 #define KVR_KEY_MAX 1024u
 #define KVR_VALUE_MAX (64u << 20)
-#define KVR_OPS_MAX 32u          /* records in one datagram */
-#define KVR_MUTATIONS_MAX 16u    /* of them PUT, DEL, TOUCH, HINT, RESERVE */
-#define KVR_DATAGRAM_MAX 8952u   /* UDP payload of a 9,000 byte MTU over IPv6 */
+#define KVR_OPS_MAX 32u            /* records in one datagram */
+#define KVR_MUTATIONS_MAX 16u      /* of them PUT, DEL, TOUCH, HINT, RESERVE */
+#define KVR_DATAGRAM_MAX 8952u     /* UDP payload of a 9,000 byte MTU over IPv6 */
 #define KVR_DATAGRAM_MIN_MAX 1232u /* what every path carries: 1,280 byte MTU over IPv6 */
-#define KVR_WINDOW 256u          /* mutating datagrams between floor and the newest seq */
-#define KVR_HELLO_SIZE 128u      /* a HELLO record is padded to this, so its reply is no larger */
-#define KVR_FRAG_MIN 512u        /* smallest fragment of a large value */
-#define KVR_PORT 9690            /* UDP port of partition 0 unless configured */
+#define KVR_WINDOW 256u            /* mutating datagrams between floor and the newest seq */
+#define KVR_HELLO_SIZE 128u        /* a HELLO record is padded to this, so its reply is no larger */
+#define KVR_FRAG_MIN 512u          /* smallest fragment of a large value */
+#define KVR_PORT 9690              /* UDP port of partition 0 unless configured */
 #define KVR_PARTITIONS_MAX 64u
 
 enum kvr_kind { KVR_REQUEST = 1, KVR_REPLY = 2 };
@@ -57,7 +57,7 @@ enum kvr_opcode {
 #define KVR_OP_ENUM(name, number) KVR_##name = (number),
     KVR_OP_LIST(KVR_OP_ENUM)
 #undef KVR_OP_ENUM
-    KVR_OPCODES = 14
+        KVR_OPCODES = 14
 };
 
 /* The server never answers an unproven address (no valid cookie) with more bytes than it sent. */
@@ -65,9 +65,9 @@ struct kvr_hdr {
     uint32_t magic;
     uint8_t version;
     uint8_t kind;
-    uint8_t status;       /* reply: status of the datagram; OK: see each record's own */
-    uint8_t priority;     /* enum kvr_priority */
-    uint16_t len;         /* bytes of the datagram, this header included */
+    uint8_t status;   /* reply: status of the datagram; OK: see each record's own */
+    uint8_t priority; /* enum kvr_priority */
+    uint16_t len;     /* bytes of the datagram, this header included */
     uint8_t nr_ops;
     uint8_t reply_max;    /* request: largest reply datagram in units of 64 bytes, at least 19;
                            * 0 = KVR_DATAGRAM_MIN_MAX. reply: 0 */
@@ -79,7 +79,7 @@ struct kvr_hdr {
     uint32_t seq;         /* mutating datagrams: 1, 2, 3 .. per (session, partition); else 0 */
     uint32_t floor;       /* every seq below this is finished for the client: acked or given up */
     uint16_t tenant;
-    uint16_t partition;   /* request: owner of the ops, as the client sees it. reply: who answers */
+    uint16_t partition; /* request: owner of the ops, as the client sees it. reply: who answers */
 };
 
 /* In front of every record. A reply record with a status other than OK is this head alone, but for
@@ -111,11 +111,11 @@ struct kvr_hello_rep { /* the cookie is in kvr_hdr.cookie */
     uint16_t max_ops;
     uint32_t max_datagram; /* UDP payload the server sends and receives on this path */
     uint32_t max_value;
-    uint32_t train_max;    /* most bytes of a value that one GET op is answered with */
-    uint32_t cookie_ms;    /* say HELLO again before this has passed */
-    uint64_t seed;         /* of the key hash: XXH3 128; partition = hi % nr_partitions */
-    uint64_t boot;         /* changes when the server lost its sessions */
-    uint64_t arena;        /* changes when the server lost its blocks */
+    uint32_t train_max;      /* most bytes of a value that one GET op is answered with */
+    uint32_t cookie_ms;      /* say HELLO again before this has passed */
+    uint64_t seed;           /* of the key hash: XXH3 128; partition = hi % nr_partitions */
+    uint64_t boot;           /* changes when the server lost its sessions */
+    uint64_t arena;          /* changes when the server lost its blocks */
     uint32_t upload_idle_ms; /* a reservation without a WRITE for this long is dropped */
     uint32_t lease_max_ms;
 };
@@ -141,12 +141,12 @@ struct kvr_get_req {
     uint16_t lease_ms; /* KVR_GET_PIN: keep the block from eviction for this long */
     uint32_t skip;
     uint32_t want;
-    uint64_t ref;      /* 0, or the block must still be this one, else STALE */
+    uint64_t ref; /* 0, or the block must still be this one, else STALE */
     /* key */
 };
 #define KVR_GET_QUIET 0x01u /* no record for a miss; no reply at all if nothing is left to say */
 #define KVR_GET_PIN 0x02u
-#define KVR_GET_META 0x04u  /* no bytes, only the fixed part */
+#define KVR_GET_META 0x04u /* no bytes, only the fixed part */
 
 struct kvr_get_rep {
     struct kvr_op op;
@@ -154,12 +154,12 @@ struct kvr_get_rep {
     uint32_t value_crc; /* CRC32C of the whole value */
     uint64_t ref;
     uint32_t view_len;
-    uint32_t pos;       /* of these bytes in the view */
-    uint32_t len;       /* bytes that follow */
-    uint32_t ttl_ms;    /* left; 0 = no expiry */
+    uint32_t pos;    /* of these bytes in the view */
+    uint32_t len;    /* bytes that follow */
+    uint32_t ttl_ms; /* left; 0 = no expiry */
     uint16_t layout;
-    uint8_t tier;       /* enum kvr_tier */
-    uint8_t pinned;     /* 1: KVR_GET_PIN was granted */
+    uint8_t tier;   /* enum kvr_tier */
+    uint8_t pinned; /* 1: KVR_GET_PIN was granted */
     uint32_t zero;
     /* len bytes */
 };
@@ -168,7 +168,7 @@ enum kvr_tier { KVR_TIER_GPU = 0, KVR_TIER_HOST = 1, KVR_TIER_DISK = 2 };
 
 /* What the client knows of a block's future; also the body of HINT. */
 struct kvr_hint {
-    uint64_t parent;   /* low 64 bits of the key hash of the block before it in its chain; 0 = none */
+    uint64_t parent; /* low 64 bits of the key hash of the block before it in its chain; 0 = none */
     uint32_t cost_us;  /* to recompute the block; 0 = unknown */
     uint32_t reuse_ms; /* reuse expected by then, from now; 0 = unknown */
     uint8_t flags;     /* KVR_HINT_* */
@@ -184,7 +184,7 @@ struct kvr_put_req { /* PUT: the value follows. RESERVE: it comes by WRITE */
     uint32_t ttl_ms;    /* 0 = no expiry */
     uint16_t layout;    /* what the bytes are; 0 = plain */
     uint16_t zero;
-    uint32_t frag;      /* RESERVE: WRITEs are frag bytes at multiples of frag. PUT: 0 */
+    uint32_t frag; /* RESERVE: WRITEs are frag bytes at multiples of frag. PUT: 0 */
     uint32_t zero2;
     struct kvr_hint hint;
     /* key, zeroes up to a multiple of 8, then (PUT) value_len bytes */

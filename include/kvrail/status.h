@@ -44,7 +44,7 @@ enum kvr_status {
 #define KVR_STATUS_ENUM(name, number, text) KVR_##name = (number),
     KVR_STATUS_LIST(KVR_STATUS_ENUM)
 #undef KVR_STATUS_ENUM
-    KVR_STATUS_WIRE_MAX = 63
+        KVR_STATUS_WIRE_MAX = 63
 };
 
 #ifdef __cplusplus

@@ -156,7 +156,4 @@ client_namespace() { # [MTU]
     "${at_client[@]}" ip addr add 10.96.0.2/24 dev kv1
     "${at_client[@]}" ip addr add fd96::2/64 dev kv1 nodad
     "${at_client[@]}" ip link set kv1 up
-    # The other end reads whole frames from a packet socket: what the kernel would leave to the
-    # hardware (checksums, cutting large sends) has to be done before.
-    "${at_client[@]}" ethtool -K kv1 tx off gso off > /dev/null
 }

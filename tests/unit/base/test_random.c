@@ -37,8 +37,8 @@ Test(random, zipf_has_the_frequencies_of_its_law)
             seen[zipf_next(&zipf, &rng)]++;
         for (int i = 0; i < 1000; i += 37) {
             double want = draws * pow(i + 1, -exponents[e]) / norm;
-            cr_assert(fabs(seen[i] - want) < 5 * sqrt(want) + 5, "exponent %.2f rank %d: %u for %.0f",
-                      exponents[e], i, seen[i], want);
+            cr_assert(fabs(seen[i] - want) < 5 * sqrt(want) + 5,
+                      "exponent %.2f rank %d: %u for %.0f", exponents[e], i, seen[i], want);
         }
     }
 }
