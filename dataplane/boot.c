@@ -4,6 +4,7 @@
 #include "dataplane/boot.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,8 +242,13 @@ static void stop_traffic(struct dataplane *d)
     port_stop(&d->port);
 }
 
-static int poll_core(void *core)
+static int poll_core(void *arg)
 {
+    struct core *core = arg;
+    char name[16];
+
+    snprintf(name, sizeof(name), "kvrail-poll-%u", core->index % 1000);
+    pthread_setname_np(pthread_self(), name);
     loop_run(core);
     return 0;
 }
