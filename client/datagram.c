@@ -437,8 +437,6 @@ static void lost(struct datagram *datagram)
         link->gso_off = true;
     if (client->options.tries != 0 && datagram->nr_sends >= client->options.tries)
         end_all(datagram);
-    else if (datagram_len(datagram) > client->max_datagram)
-        session_again(client); /* the path carries less than when this was built */
     else
         repeat(datagram);
 }

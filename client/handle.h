@@ -172,7 +172,8 @@ struct kvr_client {
 
     struct link *links[KVR_PARTITIONS_MAX];
     uint32_t nr_links;
-    uint64_t busy_links; /* bit p: something waits to be sent there */
+    uint64_t busy_links;   /* bit p: something waits to be sent there */
+    uint32_t first_packed; /* link that comes first next time, modulo their number */
 
     struct datagram *datagrams;
     uint32_t nr_datagrams;

@@ -222,9 +222,7 @@ static uint32_t transmit_from(struct link *link, uint32_t from)
         }
         return batch.first[1];
     case EMSGSIZE:
-        link_measure(link);
-        if (link->client->mtu_payload < link->client->max_datagram)
-            link->client->max_datagram = link->client->mtu_payload & ~7u;
+        link_measure(link); /* session_shrunk sees the difference */
         link->gso_off |= batch.first[1] > from + 1;
         return batch.first[1];
     case EAGAIN:

@@ -178,14 +178,14 @@ static void pack_link(struct link *link)
 
 void pack_all(struct kvr_client *client)
 {
-    uint64_t busy = client->busy_links;
+    uint32_t first = client->first_packed++;
 
     client->wake->asked = false;
-    while (busy) {
-        unsigned p = (unsigned)__builtin_ctzll(busy);
+    /* Another link first every time: the window of the handle is one for all. */
+    for (uint32_t i = 0; i < client->nr_links && client->busy_links; i++) {
+        uint32_t p = (first + i) % client->nr_links;
 
-        busy &= busy - 1;
-        if (client->links[p])
+        if (client->links[p] && (client->busy_links >> p & 1))
             pack_link(client->links[p]);
     }
 }

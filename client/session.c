@@ -116,21 +116,24 @@ static void open_links(struct kvr_client *client)
     client->nr_links = nr;
 }
 
-static void set_limits(struct link *link, const struct kvr_hello_rep *hello)
+/* Datagrams are multiples of 8. */
+static uint32_t largest(const struct link *link, const struct kvr_hello_rep *hello)
 {
-    struct kvr_client *client = link->client;
+    uint32_t most = receivable(link);
 
-    client->hello = *hello;
-    client->max_datagram = receivable(link);
-    if (client->max_datagram > hello->max_datagram)
-        client->max_datagram = hello->max_datagram;
-    client->max_datagram &= ~7u; /* datagrams are multiples of 8 */
+    return (most < hello->max_datagram ? most : hello->max_datagram) & ~7u;
+}
+
+bool session_shrunk(const struct kvr_client *client)
+{
+    return client->greeted && client->mtu_payload < client->max_datagram;
 }
 
 /* The same server, with the same memory of us? */
 static bool same_server(const struct kvr_hello_rep *a, const struct kvr_hello_rep *b)
 {
-    return a->boot == b->boot && a->nr_partitions == b->nr_partitions && a->seed == b->seed;
+    return a->boot == b->boot && a->nr_partitions == b->nr_partitions && a->seed == b->seed &&
+           a->max_datagram == b->max_datagram;
 }
 
 static void take_cookie(struct link *link, uint64_t cookie)
@@ -159,6 +162,7 @@ static void greet_all(struct kvr_client *client)
 void session_again(struct kvr_client *client)
 {
     tasks_halt(client);
+    client->max_datagram = largest(client->links[0], &client->hello);
     open_links(client);
     session_begin(client);
     tasks_resume(client);
@@ -187,13 +191,15 @@ void session_answer(struct link *link, const struct checked_reply *reply)
     link->hello_id = link->hello_first = 0;
     client->greeted = true;
     client->refused = KVR_OK;
-    set_limits(link, hello);
+    client->hello = *hello;
     if (!first && !same_server(hello, &before)) {
         session_again(client);
         return;
     }
-    if (first)
+    if (first) {
+        client->max_datagram = largest(link, hello);
         open_links(client);
+    }
     take_cookie(link, reply->hdr.cookie);
     greet_all(client);
 }

@@ -19,3 +19,5 @@ void sessions_expire(struct kvr_client *client);
 /* Everything running starts over in a new session: the server forgot the old one, or the path's
  * limits changed under what was already built. */
 void session_again(struct kvr_client *client);
+/* Whether the path carries less than datagrams were built for: session_again. */
+bool session_shrunk(const struct kvr_client *client);
