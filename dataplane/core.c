@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <urcu-qsbr.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -13,6 +12,7 @@
 #include "dataplane/handoff.h"
 #include "dataplane/session.h"
 #include "dataplane/upload.h"
+#include "shm/reclaim.h"
 
 #define CRC_BUDGET (64u * 1024u) /* bytes of uploads checked in a turn, some 2 us */
 
@@ -161,7 +161,7 @@ int live_publish(struct core **cores, unsigned nr_cores, const struct live_setti
     }
     for (unsigned i = 0; i < nr_cores; i++)
         old[i] = __atomic_exchange_n(&cores[i]->live, fresh[i], __ATOMIC_ACQ_REL);
-    urcu_qsbr_synchronize_rcu();
+    rcu_synchronize();
     for (unsigned i = 0; i < nr_cores; i++)
         free(old[i]);
     return 0;

@@ -89,6 +89,7 @@ void dispatch_new(struct core *core, struct request *request)
 {
     request->next = NULL;
     request->session = NULL;
+    request->parked = false;
     request->verdict = SEQ_NONE;
     request->proven = cookie_check(core, request);
     if (!request->proven && !harmless(request)) {
@@ -179,6 +180,9 @@ static int execute(struct core *core, struct request *request, struct request_op
 
 static void park(struct core *core, struct request *request)
 {
+    if (!request->parked)
+        counter_add(&core->stats->parked, 1);
+    request->parked = true;
     request->next = NULL;
     *core->parked_tail = request;
     core->parked_tail = &request->next;
@@ -217,8 +221,6 @@ void dispatch_run(struct core *core, struct request *request)
         if (op->state == OP_DONE || !owns(core, op->partition))
             continue;
         if (execute(core, request, op, &answer) == OP_PARK) {
-            if (op->state == OP_PENDING)
-                counter_add(&core->stats->parked, 1);
             op->state = OP_WAITING;
             waiting = true;
         } else {

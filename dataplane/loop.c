@@ -10,7 +10,9 @@
 
 #define EMPTY_BEFORE_SLEEP 256u /* turns */
 #define SLEEP_MIN_NS 20000u
-#define SLEEP_MAX_NS 1000000u
+#define SLEEP_MAX_NS 1000000u  /* soon reached */
+#define SLEEP_LONG_NS 2000000u /* reached after some seconds without work */
+#define SLEEP_LONGER_NS 500u
 
 static bool turn(struct core *core, uint64_t now_ns)
 {
@@ -56,8 +58,8 @@ static void rest(enum idle_policy idle, unsigned empty, uint64_t *sleep_ns)
     rcu_reader_online();
     if (*sleep_ns < SLEEP_MAX_NS)
         *sleep_ns *= 2;
-    if (*sleep_ns > SLEEP_MAX_NS)
-        *sleep_ns = SLEEP_MAX_NS;
+    else if (*sleep_ns < SLEEP_LONG_NS)
+        *sleep_ns += SLEEP_LONGER_NS;
 }
 
 void loop_run(struct core *core)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RESERVE, WRITE, COMMIT, ABORT: a large value's memory is reserved once, its fragments come in any
  * order and any number of times, and COMMIT publishes it if its CRC32C is right. The CRC follows
- * the fragments while they are in the cache; what is left is done in pieces, a budget per turn. */
+ * the fragments while they are in the cache; what is left at COMMIT is done in pieces, a budget per
+ * turn. */
 #include <string.h>
 
 #include "dataplane/ops.h"
@@ -119,6 +120,7 @@ int op_write(struct core *core, struct request *request, struct request_op *op,
     struct kvr_write_req write;
     struct upload *upload;
     enum kvr_status status;
+    uint32_t budget;
 
     memcpy(&write, op->record, sizeof(write));
     upload = named(core, request, op, write.upload, &status);
@@ -129,7 +131,8 @@ int op_write(struct core *core, struct request *request, struct request_op *op,
             upload_write(upload, write.off, write.len, (const uint8_t *)op->record + sizeof(write));
         if (status == KVR_OK)
             counter_add(&core->stats->value_bytes_in, write.len);
-        upload_advance(upload, &core->crc_budget);
+        budget = 2 * write.len; /* its own bytes, still in the cache, and as much of what waits */
+        upload_advance(upload, &budget);
     } else { /* a late copy of a fragment that is stored, or of one that never will be */
         status = upload->status == KVR_OK || upload->status == KVR_EXISTS ? KVR_OK : KVR_NO_UPLOAD;
     }

@@ -46,6 +46,7 @@ struct request {
     uint8_t nr_mutations;
     uint8_t verdict; /* enum session_verdict on its seq, given by the owner of hdr.partition */
     bool proven;     /* the cookie was valid */
+    bool parked;     /* was, at least once */
     bool uploads;    /* has a WRITE, COMMIT or ABORT */
     struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */
     uint64_t arrived_ns, deadline_ns;

@@ -92,7 +92,7 @@ void rcu_reader_online(void)
     urcu_qsbr_thread_online();
 }
 
-static void grace_period(void)
+void rcu_synchronize(void)
 {
     urcu_qsbr_synchronize_rcu();
     pthread_mutex_lock(&readers_lock);
@@ -157,7 +157,7 @@ static bool turn(struct reclaimer *reclaimer)
     }
     if (!any)
         return false;
-    grace_period();
+    rcu_synchronize();
     for (unsigned i = 0; i < nr; i++)
         lane_return(lanes[i]);
     return true;

@@ -31,3 +31,6 @@ void rcu_reader_unregister(void);
 void rcu_reader_quiescent(void);
 void rcu_reader_offline(void);
 void rcu_reader_online(void);
+/* Returns when every reader that is online now was quiescent or offline once. Not from an online
+ * reader: it would wait for itself. */
+void rcu_synchronize(void);
