@@ -26,6 +26,7 @@ struct slab {
     uint16_t nr_chunks, class;
     bool partial;  /* in the class's list */
     bool draining; /* being emptied: takes no new blocks */
+    bool pinned;   /* scratch of the choice of a window: holds a pinned block */
 };
 
 struct alloc {

@@ -13,6 +13,7 @@
 #define ASIDE_ROUNDS 16u
 #define EMPTY_BURST 8u
 #define SAMPLE 512u      /* coldest blocks that count when a window is chosen */
+#define PINNED_TRIES 64u /* windows looked at before pinned blocks mean that there is none */
 #define DRAIN_BURST 128u /* blocks unlinked in one call */
 #define DRAIN_CHUNKS 8u  /* emptied for a slab that could be smaller */
 #define DRAIN_GIVE_UP_MS 500u
@@ -130,6 +131,42 @@ static bool window_is_cold(const struct alloc *alloc, uint32_t chunk, uint32_t c
     return cold * 2 >= used;
 }
 
+/* Marks the slabs of a window that hold pinned blocks; returns whether there are any. */
+static bool window_mark_pinned(struct partition *partition, uint32_t chunk, uint32_t count)
+{
+    struct alloc *alloc = &partition->alloc;
+    bool any = false;
+
+    for (uint32_t i = chunk; i < chunk + count; i++) {
+        struct slab *slab = &alloc->slabs[i];
+
+        if (alloc->chunks[i] != i)
+            continue;
+        for (uint32_t block = slab->blocks.head; block != BLOCK_NONE && !slab->pinned;
+             block = partition->links[block].next)
+            slab->pinned = block_is_pinned(partition, block);
+        any |= slab->pinned;
+    }
+    return any;
+}
+
+static bool window_find(struct partition *partition, uint32_t nr, uint16_t except, uint32_t *chunk,
+                        uint32_t *count)
+{
+    struct alloc *alloc = &partition->alloc;
+    bool found = window_choose(alloc, nr, except, chunk, count), marked = false;
+
+    if (!found || !partition_pinned(partition))
+        return found;
+    for (unsigned tries = 0; found && window_mark_pinned(partition, *chunk, *count); tries++) {
+        marked = true;
+        found = tries < PINNED_TRIES && window_choose(alloc, nr, except, chunk, count);
+    }
+    for (uint32_t i = 0; marked && i < alloc->nr_chunks; i++)
+        alloc->slabs[i].pinned = false;
+    return found;
+}
+
 /* Chooses a window and begins to empty it. only_cold: not at the cost of warm blocks. */
 static bool drain_begin(struct partition *partition, uint16_t class, uint32_t units, uint32_t nr,
                         uint16_t except, bool only_cold)
@@ -140,7 +177,7 @@ static bool drain_begin(struct partition *partition, uint16_t class, uint32_t un
     bool found;
 
     cold_mark(partition, touched, &nr_touched);
-    found = window_choose(alloc, nr, except, &chunk, &count);
+    found = window_find(partition, nr, except, &chunk, &count);
     if (found && only_cold)
         found = window_is_cold(alloc, chunk, count);
     cold_unmark(partition, touched, nr_touched);

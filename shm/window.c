@@ -20,7 +20,7 @@ static uint32_t extent(const struct alloc *alloc, uint32_t chunk, uint16_t excep
         return 1;
     slab = &alloc->slabs[chunk];
     used = (uint64_t)slab->used * slab->slot_units;
-    if (slab->reserved || slab->leased || slab->draining || slab->class == except)
+    if (slab->reserved || slab->leased || slab->pinned || slab->draining || slab->class == except)
         *cost = BLOCKED;
     else
         *cost = (used - (slab->cold < used ? slab->cold : used)) * HOT_WEIGHT + used;
