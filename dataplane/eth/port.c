@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "dataplane/eth/address.h"
 #include "dataplane/eth/eal_log.h"
 #include "dataplane/eth/host_side.h"
@@ -221,6 +222,27 @@ static bool reaches_values(const struct port *port, const struct rte_eth_dev_inf
     return false;
 }
 
+/* What kind of device it is, its MAC, its queues. */
+static int read_device(struct port *port, struct rte_eth_dev_info *device, struct fault *fault)
+{
+    int rc = rte_eth_dev_info_get(port->id, device);
+
+    if (!rc)
+        rc = rte_eth_macaddr_get(port->id, (struct rte_ether_addr *)port->self.mac);
+    if (rc)
+        return fault_set(fault, rc, "device does not answer: %s", strerror(-rc));
+    port->traits = driver_find(device->driver_name);
+    /* The kernel's side of a TAP has the port's MAC: take a neighbouring one for ours. */
+    if (port->traits->owns_interface)
+        port->self.mac[5] ^= 1;
+    port->nr_queues = queue_count(port, device, port->nr_workers);
+    if (port->nr_queues < port->nr_workers)
+        note("device has %u queues for %u workers: requests and replies go by way of the workers "
+             "that have one",
+             port->nr_queues, port->nr_workers);
+    return 0;
+}
+
 int port_create(const struct settings *settings, unsigned nr_workers, unsigned nr_partitions,
                 const struct arena *arena, struct port *port, struct fault *fault)
 {
@@ -247,23 +269,9 @@ int port_create(const struct settings *settings, unsigned nr_workers, unsigned n
     if (strstr(device_args, ",bsize=") && strstr(device_args, "role=server"))
         note("memif: the client's bsize counts, it must be %u or more for MTU %u",
              frame_room(port->mtu), port->mtu);
-    rc = rte_eth_dev_info_get(port->id, &device);
+    rc = read_device(port, &device, fault);
     if (!rc)
-        rc = rte_eth_macaddr_get(port->id, (struct rte_ether_addr *)port->self.mac);
-    if (rc) {
-        fault_set(fault, rc, "device %s does not answer: %s", settings->device, strerror(-rc));
-        goto close;
-    }
-    port->traits = driver_find(device.driver_name);
-    /* The kernel's side of a TAP has the port's MAC: take a neighbouring one for ours. */
-    if (port->traits->owns_interface)
-        port->self.mac[5] ^= 1;
-    port->nr_queues = queue_count(port, &device, nr_workers);
-    if (port->nr_queues < nr_workers)
-        note("device has %u queues for %u workers: requests and replies go by way of the workers "
-             "that have one",
-             port->nr_queues, nr_workers);
-    rc = configure(port, &device, fault);
+        rc = configure(port, &device, fault);
     if (!rc)
         rc = pools_create(settings, port, fault);
     if (!rc)
@@ -274,6 +282,9 @@ int port_create(const struct settings *settings, unsigned nr_workers, unsigned n
         port->attach = false;
         note("device cannot read the arena: values are copied into packets");
     }
+    log_info("port %s: %u queues, MTU %u, checksums by %s, large values %s", device.driver_name,
+             port->nr_queues, port->mtu, port->tx_checksums ? "the device" : "software",
+             port->attach ? "sent from where they lie" : "copied into packets");
     return 0;
 close:
     rte_eth_dev_close(port->id);
