@@ -55,6 +55,15 @@ static int make_tables(struct core *core, const struct core_options *options)
     return rc;
 }
 
+/* An earlier run over the same arena may have ended in the middle of anything. */
+static void mend_stats(struct core_stats *stats)
+{
+    counter_set(&stats->sessions, 0);
+    counter_set(&stats->uploads, 0);
+    for (unsigned i = 0; i < ERRORS_KEPT; i++)
+        stats->errors[i].seq += stats->errors[i].seq & 1;
+}
+
 int core_create(const struct core_options *options, struct core **out,
                 struct partition_recovery *recovery)
 {
@@ -85,6 +94,7 @@ int core_create(const struct core_options *options, struct core **out,
     core->max_datagram = options->transport->max_datagram < KVR_DATAGRAM_MAX
                              ? options->transport->max_datagram
                              : KVR_DATAGRAM_MAX;
+    mend_stats(core->stats);
     rc = make_tables(core, options);
     if (rc == 0)
         rc = open_partitions(core, options, recovery);
