@@ -58,8 +58,13 @@ static void found(struct matching *m, unsigned i, const struct probe *probe,
 
         memcpy(m->refs + i * sizeof(ref), &ref, sizeof(ref));
     }
-    if (m->lease_ms > 0 && own && partition_lease(own, block->block, m->lease_ms, m->core->now_ms))
+    if (m->lease_ms == 0)
+        return;
+    /* nr_pinned says which: the first present ones. So the first refusal ends it. */
+    if (own && partition_lease(own, block->block, m->lease_ms, m->core->now_ms))
         m->rep.nr_pinned++;
+    else
+        m->lease_ms = 0;
 }
 
 static void look_up(struct matching *m, struct match_keys *keys)

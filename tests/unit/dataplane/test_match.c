@@ -121,6 +121,49 @@ Test(match, with_pin_leases_what_it_found)
     cr_assert_eq(rep.nr_pinned, 10);
 }
 
+static void open_small_rig(void)
+{
+    struct rig_options options;
+
+    rig_defaults(&options);
+    options.nr_partitions = 1;
+    options.max_datagram = KVR_DATAGRAM_MAX;
+    rig_open(&rig, &options);
+    rig_hello(&rig);
+}
+
+Test(match_pins, no_block_behind_one_that_it_could_not_pin, .init = open_small_rig,
+     .fini = close_rig)
+{
+    static const uint8_t large[7000];
+    uint8_t bytes[KVR_DATAGRAM_MAX];
+    struct kvr_match_rep rep;
+    struct kvr_get_req get = {.count = 1, .lease_ms = 500};
+    struct record record;
+    struct message m;
+    bool pinned = true;
+    char key[32];
+
+    /* Half of the memory may be leased: take all of that in large blocks. */
+    for (unsigned i = 0; pinned; i++) {
+        struct kvr_get_rep got;
+
+        snprintf(key, sizeof(key), "large%u", i);
+        cr_assert_eq(rig_put(&rig, key, large, sizeof(large), NULL), KVR_OK);
+        rig_begin(&rig, &m);
+        message_record(&m, KVR_GET, KVR_GET_PIN | KVR_GET_META, &get, sizeof(get),
+                       (uint16_t)strlen(key), key, (uint32_t)strlen(key));
+        cr_assert_eq(rig_status(&rig, &m, &record, bytes), KVR_OK);
+        memcpy(&got, bytes, sizeof(got));
+        pinned = got.pinned;
+    }
+    cr_assert_eq(rig_put(&rig, "chain0", large, sizeof(large), NULL), KVR_OK);
+    (void)store(1);
+    cr_assert_eq(ask(2, KVR_MATCH_PIN, 500, 0, &rep, bytes), KVR_OK);
+    cr_assert_eq(rep.prefix, 2);
+    cr_assert_eq(rep.nr_pinned, 0);
+}
+
 Test(match, takes_keys_of_one_size_without_their_lengths)
 {
     uint8_t keys[5][16] = {{0}}, bytes[KVR_DATAGRAM_MAX];
