@@ -82,7 +82,6 @@ void datagram_add(struct datagram *datagram, struct task *task, uint32_t lo, uin
     datagram->nr_open++;
     task->datagram = datagram;
     task->nr_entries++;
-    task->nr_sends++;
     /* Reads are worth an answer while one of them is waited for, writes while all are. */
     if (datagram->traffic == TRAFFIC_WRITE ? task->deadline_ns < datagram->deadline_ns
                                            : task->deadline_ns > datagram->deadline_ns)
@@ -178,6 +177,7 @@ static void send_now(struct datagram *datagram)
 
     datagram->nr_sends += datagram->nr_sends < UINT8_MAX;
     datagram->sent_ns = client->now_ns;
+    datagram->answered = false;
     seal(datagram);
     link_push(link, datagram);
     due_in(datagram, jitter(client, flow_rto_ns(&link->flow, datagram->nr_sends)));
@@ -206,7 +206,7 @@ static void repeat(struct datagram *datagram)
     }
     for (unsigned i = 0; i < datagram->nr_entries; i++)
         if (datagram->entries[i].task)
-            datagram->entries[i].task->nr_sends++;
+            datagram->entries[i].task->nr_repeats++;
     client->stats.retransmits++;
     send_now(datagram);
 }
@@ -295,7 +295,7 @@ void datagrams_drop(struct kvr_client *client)
         for (unsigned i = 0; i < datagram->nr_entries; i++)
             if (datagram->entries[i].task)
                 take_entry(datagram, i);
-        free_slot(datagram);
+        finish(datagram, true);
     }
 }
 
@@ -396,12 +396,15 @@ void datagram_answer(struct link *link, const struct checked_reply *reply)
         client->stats.rx_unexpected++;
         return;
     }
-    if (reply->hdr.id == datagram->id && (!datagram->repeats || datagram->nr_sends == 1))
+    /* The first answer to this very send: later ones of a train come later by its length. */
+    if (reply->hdr.id == datagram->id && !datagram->answered &&
+        (!datagram->repeats || datagram->nr_sends == 1))
         rtt_ns = client->now_ns - datagram->sent_ns;
     if (rtt_ns > 0)
         flow_sample(&link->flow, rtt_ns, client->now_ns);
     flow_delivered(&link->flow, reply->hdr.len + (datagram->repeats ? datagram->weight : 0), rtt_ns,
                    client->now_ns);
+    datagram->answered = true;
     link->gso_acked += datagram->by_gso;
     if (reply->hdr.status != KVR_OK) {
         refused(datagram, &reply->hdr);

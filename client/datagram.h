@@ -21,7 +21,7 @@ void datagram_lighten(struct datagram *datagram, uint32_t n);
 void datagram_close(struct datagram *datagram, unsigned entry);
 /* The task waits for none of its entries any longer. */
 void datagram_abandon(struct kvr_client *client, struct task *task);
-/* Frees every slot and accounts nothing to the sequence numbers: a new session begins. */
+/* Frees every slot; their numbers are given up, their tasks in no datagram. */
 void datagrams_drop(struct kvr_client *client);
 
 /* A checked reply that came in on this link. */

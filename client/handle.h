@@ -77,7 +77,7 @@ struct task {
     uint32_t nr_entries;       /* in datagrams in flight */
     uint64_t started_ns, deadline_ns, not_before_ns;
     uint32_t *waited; /* kvr_do: calls still to end. NULL: done is called */
-    uint32_t nr_sends, nr_delays;
+    uint32_t nr_repeats, nr_delays;
     uint8_t place, traffic, priority, last_status;
     bool alone; /* its record must not share a datagram */
     /* GET and PUT of long values */
@@ -116,6 +116,7 @@ struct datagram {
     bool owns_seq; /* else its task does */
     bool repeats;  /* a retransmission says the same again; else it asks anew */
     bool by_gso;   /* the last send was a segment of a larger one */
+    bool answered; /* something came since the last send */
     bool in_use;
     uint8_t entry_of[KVR_OPS_MAX]; /* idx of a record -> entry */
     struct entry entries[KVR_OPS_MAX];

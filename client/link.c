@@ -222,7 +222,7 @@ static uint32_t transmit_from(struct link *link, uint32_t from)
         }
         return batch.first[1];
     case EMSGSIZE:
-        link_measure(link); /* session_shrunk sees the difference */
+        link_measure(link); /* session_follow sees the difference */
         link->gso_off |= batch.first[1] > from + 1;
         return batch.first[1];
     case EAGAIN:

@@ -203,7 +203,7 @@ void match_free(struct kvr_client *client, struct task *task)
     struct match_plan *plan = task->plan;
 
     for (uint32_t i = 0; i < plan->nr_chunks; i++) {
-        task->nr_sends += plan->chunks[i].nr_sends;
+        task->nr_repeats += plan->chunks[i].nr_repeats;
         task_detach(client, &plan->chunks[i]);
     }
     free(plan->chunks);

@@ -80,8 +80,7 @@ static void drain(struct kvr_client *client)
 static void look_at_time(struct kvr_client *client)
 {
     client->now_ns = clock_ns();
-    if (session_shrunk(client))
-        session_again(client);
+    session_follow(client);
     if (client->now_ns >= client->next_due_ns) {
         drain(client);
         datagrams_expire(client);

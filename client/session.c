@@ -124,16 +124,10 @@ static uint32_t largest(const struct link *link, const struct kvr_hello_rep *hel
     return (most < hello->max_datagram ? most : hello->max_datagram) & ~7u;
 }
 
-bool session_shrunk(const struct kvr_client *client)
-{
-    return client->greeted && client->mtu_payload < client->max_datagram;
-}
-
 /* The same server, with the same memory of us? */
 static bool same_server(const struct kvr_hello_rep *a, const struct kvr_hello_rep *b)
 {
-    return a->boot == b->boot && a->nr_partitions == b->nr_partitions && a->seed == b->seed &&
-           a->max_datagram == b->max_datagram;
+    return a->boot == b->boot && a->nr_partitions == b->nr_partitions && a->seed == b->seed;
 }
 
 static void take_cookie(struct link *link, uint64_t cookie)
@@ -159,14 +153,27 @@ static void greet_all(struct kvr_client *client)
             session_hello(client->links[p]);
 }
 
-void session_again(struct kvr_client *client)
+/* The server forgot us, so nothing that is still on its way can be executed: the numbers may start
+ * again as well. */
+static void begin_again(struct kvr_client *client, const struct link *link)
 {
     tasks_halt(client);
-    client->max_datagram = largest(client->links[0], &client->hello);
+    client->max_datagram = largest(link, &client->hello);
     open_links(client);
     session_begin(client);
     tasks_resume(client);
     greet_all(client);
+}
+
+void session_follow(struct kvr_client *client)
+{
+    const struct link *link = client->links[0];
+
+    if (!client->greeted || !link || largest(link, &client->hello) >= client->max_datagram)
+        return;
+    tasks_halt(client);
+    client->max_datagram = largest(link, &client->hello);
+    tasks_resume(client);
 }
 
 void session_answer(struct link *link, const struct checked_reply *reply)
@@ -193,7 +200,7 @@ void session_answer(struct link *link, const struct checked_reply *reply)
     client->refused = KVR_OK;
     client->hello = *hello;
     if (!first && !same_server(hello, &before)) {
-        session_again(client);
+        begin_again(client, link);
         return;
     }
     if (first) {

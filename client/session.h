@@ -16,8 +16,5 @@ void session_refused(struct link *link);
 void session_answer(struct link *link, const struct checked_reply *reply);
 /* Repeats HELLOs that are due; lowers client->next_due_ns to the next one. */
 void sessions_expire(struct kvr_client *client);
-/* Everything running starts over in a new session: the server forgot the old one, or the path's
- * limits changed under what was already built. */
-void session_again(struct kvr_client *client);
-/* Whether the path carries less than datagrams were built for: session_again. */
-bool session_shrunk(const struct kvr_client *client);
+/* Builds everything anew, in the same session, if path or server now carry less than before. */
+void session_follow(struct kvr_client *client);

@@ -218,16 +218,23 @@ static void delay(struct kvr_client *client, struct task *task)
         client->next_delayed_ns = task->not_before_ns;
 }
 
+/* Whether what has been reached counts for nothing after this refusal. Long values begin again as
+ * well: which of their parts are still on their way is no longer known. */
+static bool starts_over(const struct task *task, enum kvr_status status)
+{
+    bool refused_part = status == KVR_BUSY || status == KVR_EXPIRED || status == KVR_LIMIT;
+
+    return !refused_part || task->traffic != TRAFFIC_FREE;
+}
+
 bool task_soft(struct kvr_client *client, struct task *task, enum kvr_status status)
 {
     switch (status) {
-    case KVR_NO_UPLOAD:
-    case KVR_CORRUPT:
-        task->kind->restart(client, task);
-        break;
     case KVR_BUSY:
         client->stats.busy++;
         break;
+    case KVR_NO_UPLOAD:
+    case KVR_CORRUPT:
     case KVR_EXPIRED:
     case KVR_LIMIT:
     case KVR_REPLAYED:
@@ -236,6 +243,8 @@ bool task_soft(struct kvr_client *client, struct task *task, enum kvr_status sta
         return false;
     }
     task_detach(client, task);
+    if (starts_over(task, status))
+        task->kind->restart(client, task);
     task->last_status = (uint8_t)status;
     delay(client, task);
     return true;
@@ -263,7 +272,7 @@ void task_end(struct kvr_client *client, struct task *task, enum kvr_status stat
         client->stats.timeouts++;
     call->status = status;
     call->latency_ns = client->now_ns - task->started_ns;
-    call->nr_retransmits = task->nr_sends;
+    call->nr_retransmits = task->nr_repeats;
     call->private_state = NULL;
     TAILQ_REMOVE(&client->tasks, task, all);
     if (task->waited) {
@@ -348,6 +357,8 @@ void tasks_halt(struct kvr_client *client)
         if (task->plan)
             match_free(client, task);
         task_unqueue(client, task);
+        if (task->seq != 0)
+            order_finish(&task->link->order, task->seq, true);
         task->seq = 0;
     }
 }

@@ -140,7 +140,7 @@ static bool report(const struct lane *lane, unsigned number, const struct round 
 /* A round in which nothing happened proves nothing. */
 static bool enough(const struct sum *sum, const struct round *round)
 {
-    if (sum->put_oks > 0 && sum->hits > 0 && (!round->percent || sum->corrupt > 0))
+    if (sum->put_oks + sum->hits > 0 && (!round->percent || sum->corrupt > 0))
         return true;
     printf("WRONG: %lu puts, %lu hits, %lu damaged datagrams noticed\n",
            (unsigned long)sum->put_oks, (unsigned long)sum->hits, (unsigned long)sum->corrupt);

@@ -484,3 +484,59 @@ Test(calls, an_upload_given_up_is_aborted)
     cr_assert_eq(fake_count(&fake, KVR_ABORT), 1);
     finish(client);
 }
+
+/* Refuses whole datagrams, or ops, of one kind, a few times. */
+static bool refuse_kind(struct fake_exchange *exchange)
+{
+    struct fake_server *server = exchange->fake;
+    enum kvr_opcode op = (enum kvr_opcode)(server->number >> 8 & 0xff);
+    enum kvr_status status = (enum kvr_status)(server->number & 0xff);
+
+    if (exchange->records[0]->op != op || server->number2 == 0 || --server->number2 % 3 == 2)
+        return false;
+    if (server->number >> 16) {
+        fake_refuse(exchange, status, 0);
+        return true;
+    }
+    fake_begin(exchange, KVR_OK);
+    for (unsigned i = 0; i < exchange->hdr.nr_ops; i++)
+        fake_record(exchange, exchange->records[i], status, sizeof(struct kvr_op));
+    fake_send(exchange);
+    return true;
+}
+
+static void put_and_get_through_refusals(uint64_t whole, enum kvr_opcode op, enum kvr_status status)
+{
+    static uint8_t value[20000], buffer[20000];
+    struct kvr_client *client;
+    size_t len;
+
+    memset(value, 'a' + (int)op, sizeof(value));
+    fake_setup(&fake);
+    fake.value = value;
+    fake.value_len = sizeof(value);
+    fake.number = whole << 16 | (uint64_t)op << 8 | (uint64_t)status;
+    fake.number2 = 7;
+    fake.answer = refuse_kind;
+    fake_start(&fake);
+    client = fake_client(&fake, NULL);
+    cr_assert_eq(kvr_put(client, "k", 1, value, sizeof(value), 0), KVR_OK, "op %d: %d", op, status);
+    cr_assert_eq(kvr_put(client, "k", 1, value, 5, 0), KVR_OK);
+    cr_assert_eq(kvr_get(client, "k", 1, buffer, sizeof(buffer), &len), KVR_OK);
+    cr_assert_arr_eq(buffer, value, sizeof(value));
+    /* Every number was finished in the end: a floor that stands still would stop all writes. */
+    cr_assert_eq(kvr_del(client, "k", 1), KVR_OK);
+    cr_assert_eq(fake.seen[fake.nr_seen - 1].hdr.floor, fake.seen[fake.nr_seen - 1].hdr.seq);
+    finish(client);
+}
+
+Test(calls, of_any_phase_outlive_refusals_that_only_mean_not_now)
+{
+    static const enum kvr_opcode ops[] = {KVR_GET, KVR_PUT, KVR_RESERVE, KVR_WRITE, KVR_COMMIT};
+    static const enum kvr_status soft[] = {KVR_BUSY, KVR_EXPIRED, KVR_LIMIT, KVR_REPLAYED};
+
+    for (unsigned i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+        for (unsigned j = 0; j < sizeof(soft) / sizeof(soft[0]); j++)
+            for (uint64_t whole = 0; whole < 2; whole++)
+                put_and_get_through_refusals(whole, ops[i], soft[j]);
+}
