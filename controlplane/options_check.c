@@ -12,7 +12,6 @@
 
 #define REGION_MIN MIB       /* smallest part of the data segment that is worth a partition */
 #define INDEX_PER_BLOCK 104u /* bytes: descriptor, its meta part, its share of the buckets */
-#define IPV6_MTU_MIN 1280u
 
 static uint64_t memory_size(void)
 {
@@ -130,9 +129,6 @@ static void check_network(const struct options *options, struct faults *faults)
 
     if (!ipv4 && !ipv6)
         faults_add(faults, "ipv4, ipv6: both are empty; the device needs an address");
-    if (ipv6 && options_number(options, OPT_mtu) < IPV6_MTU_MIN)
-        faults_add(faults, "mtu: %s is too small for IPv6; at least %u, or an empty ipv6",
-                   options_text(options, OPT_mtu), IPV6_MTU_MIN);
     if (strncmp(options_text(options, OPT_device), "net_tap", 7) == 0) {
         check_pair(options, OPT_ipv4, OPT_host_ipv4, AF_INET, faults);
         check_pair(options, OPT_ipv6, OPT_host_ipv6, AF_INET6, faults);

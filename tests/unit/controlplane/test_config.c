@@ -215,7 +215,7 @@ Test(config, faults_of_all_sources_are_reported_together)
     cr_assert_eq(faults.count, 7);
     cr_assert(strstr(faults.lines[0], ":1: idle: 'x' is not known"));
     cr_assert_str_eq(faults.lines[1],
-                     "environment KVRAIL_MTU: mtu: '1' is too small; allowed: 576 to 9000");
+                     "environment KVRAIL_MTU: mtu: '1' is too small; allowed: 1280 to 9000");
     cr_assert_str_eq(faults.lines[2], "flag: port: '0' is too small; allowed: 1 to 65535");
     cr_assert_str_eq(faults.lines[3], "--set: 'workers' is not KEY=VALUE");
     cr_assert_str_eq(faults.lines[4], "word: not a flag; `kvraild --help` lists all");
