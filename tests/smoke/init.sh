@@ -90,7 +90,7 @@ wait_for() {
 
 # The CLI against this test's server, where the client is.
 kv() {
-    "${at_client[@]}" "$SMOKE_KVRAIL" --server "$url" --control "$socket" "$@"
+    "${at_client[@]}" "$SMOKE_KVRAIL" --server "$url" --control "$socket" --timeout 5s "$@"
 }
 json() { # FILTER: of the last output
     jq -er "$1" <<< "$out" || fail "no $1 in the output"
