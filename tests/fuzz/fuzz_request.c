@@ -261,7 +261,7 @@ static uint32_t check_reply(const struct mem_reply *reply, const struct kvr_hdr 
 static void exchange(const struct message *m, unsigned core, bool unproven)
 {
     struct kvr_hdr asked = {0};
-    struct replies replies;
+    static struct replies replies; /* too large for a stack that AddressSanitizer watches */
     uint32_t bytes = 0;
 
     if (m->len >= sizeof(asked))
@@ -280,7 +280,7 @@ static void run_steps(struct input *input)
 {
     for (unsigned i = 0; i < STEPS_MAX && input->left > 0; i++) {
         unsigned flags = take(input);
-        struct message m;
+        static struct message m;
 
         if (flags & FLAG_LATER)
             rig.now_ns += take(input) * 10000000ull;
@@ -292,7 +292,7 @@ static void run_steps(struct input *input)
 
 static void run_raw(const struct input *input)
 {
-    struct message m;
+    static struct message m;
 
     m.len = (uint32_t)(input->left < KVR_DATAGRAM_MAX ? input->left : KVR_DATAGRAM_MAX);
     memcpy(m.bytes, input->at, m.len);
