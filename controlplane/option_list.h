@@ -33,7 +33,7 @@
     X(host_ipv6, IPV6, "fd96::2/64", 0, 0, NULL, DATAPLANE, "network", "The same for IPv6.")       \
     X(port, NUMBER, "9690", 1, 65535, NULL, DATAPLANE, "network",                                  \
       "UDP port of partition 0; partition p listens on port + p.")                                 \
-    X(mtu, NUMBER, "1500", 1280, 9000, NULL, DATAPLANE, "network",                                  \
+    X(mtu, NUMBER, "1500", 1280, 9000, NULL, DATAPLANE, "network",                                 \
       "Largest IP packet; above 1500 the whole path must carry jumbo frames.")                     \
     X(packet_memory, NUMBER, "64", 16, 65536, NULL, DATAPLANE, "network",                          \
       "MiB of memory for packets.")                                                                \
