@@ -175,6 +175,8 @@ static void send_now(struct datagram *datagram)
     struct link *link = datagram->link;
     struct kvr_client *client = link->client;
 
+    if (datagram->nr_sends == 0)
+        datagram->first_ns = client->now_ns;
     datagram->nr_sends += datagram->nr_sends < UINT8_MAX;
     datagram->sent_ns = client->now_ns;
     datagram->answered = false;
@@ -200,10 +202,9 @@ static void repeat(struct datagram *datagram)
 {
     struct kvr_client *client = datagram->link->client;
 
-    if (!datagram->repeats) {
-        renew_id(datagram);
+    renew_id(datagram); /* so that the answer says which send it is to */
+    if (!datagram->repeats)
         build(datagram);
-    }
     for (unsigned i = 0; i < datagram->nr_entries; i++)
         if (datagram->entries[i].task)
             datagram->entries[i].task->nr_repeats++;
@@ -371,13 +372,13 @@ static struct datagram *find(const struct link *link, const struct kvr_hdr *hdr)
 static void answer_records(struct datagram *datagram, const struct checked_reply *reply)
 {
     struct kvr_client *client = datagram->link->client;
-    bool current = reply->hdr.id == datagram->id;
+    bool same = datagram->repeats || reply->hdr.id == datagram->id; /* records as they are now */
 
     for (unsigned i = 0; i < reply->hdr.nr_ops; i++) {
         const struct kvr_op *record = reply->records[i];
         /* Of an earlier id only this is still known: with one entry, everything was about it. */
-        bool placed = current ? record->idx < datagram->nr_ops : datagram->nr_entries == 1;
-        unsigned entry = placed && current ? datagram->entry_of[record->idx] : 0;
+        bool placed = same ? record->idx < datagram->nr_ops : datagram->nr_entries == 1;
+        unsigned entry = placed && same ? datagram->entry_of[record->idx] : 0;
 
         if (placed && datagram->entries[entry].task)
             datagram->entries[entry].task->kind->answer(client, datagram, entry, record);
@@ -386,20 +387,31 @@ static void answer_records(struct datagram *datagram, const struct checked_reply
     }
 }
 
+/* Of the send that id belongs to; 0 = unknown. Answers that come after a datagram was sent again
+ * count too: were they left out, a path slower than the timer would never be found out. Only the
+ * first answer to a send: the later ones of a train come later by its length. */
+static uint64_t round_trip(const struct datagram *datagram, uint64_t id)
+{
+    uint64_t now_ns = datagram->link->client->now_ns;
+
+    if (datagram->answered)
+        return 0;
+    if (id == datagram->id)
+        return now_ns - datagram->sent_ns;
+    return id == datagram->id_first ? now_ns - datagram->first_ns : 0;
+}
+
 void datagram_answer(struct link *link, const struct checked_reply *reply)
 {
     struct kvr_client *client = link->client;
     struct datagram *datagram = find(link, &reply->hdr);
-    uint64_t rtt_ns = 0;
+    uint64_t rtt_ns;
 
     if (!datagram) {
         client->stats.rx_unexpected++;
         return;
     }
-    /* The first answer to this very send: later ones of a train come later by its length. */
-    if (reply->hdr.id == datagram->id && !datagram->answered &&
-        (!datagram->repeats || datagram->nr_sends == 1))
-        rtt_ns = client->now_ns - datagram->sent_ns;
+    rtt_ns = round_trip(datagram, reply->hdr.id);
     if (rtt_ns > 0)
         flow_sample(&link->flow, rtt_ns, client->now_ns);
     flow_delivered(&link->flow, reply->hdr.len + (datagram->repeats ? datagram->weight : 0), rtt_ns,

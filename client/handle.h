@@ -101,8 +101,8 @@ struct entry {
 struct datagram {
     TAILQ_ENTRY(datagram) spare;
     struct link *link;
-    uint64_t id, id_first; /* this one and the first of this use of the slot */
-    uint64_t sent_ns, due_ns;
+    uint64_t id, id_first;              /* this one and the first of this use of the slot */
+    uint64_t first_ns, sent_ns, due_ns; /* first and last send, next look */
     uint64_t deadline_ns;
     uint8_t *bytes; /* room bytes */
     uint32_t room, head_len;

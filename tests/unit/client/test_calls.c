@@ -87,7 +87,7 @@ Test(calls, wait_as_long_as_a_busy_server_says)
     cr_assert_eq(kvr_put(client, "k", 1, "v", 1, 0), KVR_OK);
     cr_assert_geq(clock_ns() - before_ns, 60 * NS_PER_MS);
     cr_assert_eq(fake.nr_seen, 3);
-    cr_assert_eq(fake.seen[2].hdr.id, fake.seen[0].hdr.id);
+    cr_assert_eq(fake.seen[2].hdr.seq, fake.seen[0].hdr.seq);
     cr_assert_eq(finish(client).busy, 2);
 }
 
@@ -200,7 +200,7 @@ Test(calls, a_read_after_a_write_given_up_waits_until_the_write_can_no_longer_ha
     lost = fake.nr_seen;
     for (unsigned i = 0; i < lost; i++) {
         cr_assert_eq(fake.seen[i].hdr.seq, 1);
-        cr_assert_eq(fake.seen[i].hdr.id, fake.seen[0].hdr.id);
+        cr_assert_eq(fake.seen[i].hdr.seq, fake.seen[0].hdr.seq);
     }
     cr_assert_eq(kvr_get(client, "k", 1, NULL, 0, NULL), KVR_MISS);
     for (del = lost; fake.seen[del].op != KVR_DEL; del++)

@@ -130,7 +130,7 @@ Test(session, fetches_a_new_cookie_and_goes_on_in_the_same_session)
     cr_assert_eq(fake.nr_seen, 4);
     cr_assert_eq(fake.seen[2].hdr.cookie, 0x2222);
     cr_assert_eq(fake.seen[2].hdr.session, fake.seen[1].hdr.session);
-    cr_assert_eq(fake.seen[2].hdr.id, fake.seen[1].hdr.id, "a write repeats itself");
+    cr_assert_eq(fake.seen[2].hdr.seq, fake.seen[1].hdr.seq, "a write repeats itself");
     cr_assert_eq(fake.seen[2].hdr.seq, 1);
     cr_assert_eq(fake.seen[3].hdr.seq, 2);
     finish(client);
