@@ -142,6 +142,18 @@ static void apply_policy(struct core *core)
             log_warning("policy %s is unknown: partition %u keeps the one it has", core->policy, p);
 }
 
+/* Clients ask for as much at once as HELLO allowed them, and take for lost what does not come. So a
+ * lower train_max counts when the cookies that were given with the higher one have died. */
+static void hold_train_max(struct core *core)
+{
+    if (core->now->train_max >= core->train_max) {
+        core->train_max = core->now->train_max;
+        core->train_epoch = core->epoch;
+    } else if (core->epoch - core->train_epoch > 1) {
+        core->train_max = core->now->train_max;
+    }
+}
+
 void core_tick(struct core *core, uint64_t now_ns)
 {
     core->now_ns = now_ns;
@@ -149,6 +161,7 @@ void core_tick(struct core *core, uint64_t now_ns)
     /* acquire: with the release in live_publish, the copy is complete */
     core->now = __atomic_load_n(&core->live, __ATOMIC_ACQUIRE);
     core->epoch = now_ns / (core->now->cookie_ms * NS_PER_MS);
+    hold_train_max(core);
     core->crc_budget = CRC_BUDGET;
     if (unlikely(memcmp(core->policy, core->now->policy, sizeof(core->policy)) != 0))
         apply_policy(core);

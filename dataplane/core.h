@@ -50,6 +50,8 @@ struct core {
     const struct live_settings *now; /* live as of this turn */
     struct request *parked, **parked_tail;
     unsigned nr_parked;
+    uint32_t train_max;   /* of GETs; not lower than any cookie's HELLO said */
+    uint64_t train_epoch; /* the last one with such HELLOs */
     uint64_t boot_id;
     uint64_t burst_ns;                    /* arrival of the burst in work */
     uint32_t crc_budget;                  /* bytes of uploads that this turn may still check */

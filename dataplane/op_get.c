@@ -117,7 +117,7 @@ int op_get(struct core *core, struct request *request, struct request_op *op, st
     if (!view_make(&view, block.value_len, &get) || get.skip > view.len)
         return op_say(answer, op, KVR_BAD_RANGE);
     pos = get.skip;
-    end = view_window(&view, &get, core->now->train_max);
+    end = view_window(&view, &get, core->train_max);
     partition_hit(core->partitions[op->partition], block.block);
     counter_add(&core->stats->hits, 1);
     struct train train = {

@@ -195,6 +195,28 @@ Test(get, of_a_large_value_is_a_train_cut_at_train_max)
     free(fetched.bytes);
 }
 
+Test(get, of_a_client_that_was_promised_longer_trains_still_has_them)
+{
+    struct kvr_get_req like = {.count = 1};
+    struct fetched fetched;
+    uint64_t epoch_ns = rig.cores[0]->now->cookie_ms * 1000000ull;
+
+    store("large", VALUE, NULL);
+    rig.cores[0]->live->train_max = 2000;
+    fetch("large", &like, 0, 0, &fetched);
+    cr_assert_eq(fetched.to, 65536, "cut at what HELLO did not say");
+    free(fetched.bytes);
+    rig.now_ns += 2 * epoch_ns; /* the cookie that came with it is dead */
+    rig_hello(&rig);
+    fetch("large", &like, 0, 0, &fetched);
+    cr_assert_eq(fetched.to, 2000);
+    free(fetched.bytes);
+    rig.cores[0]->live->train_max = 65536;
+    fetch("large", &like, 0, 0, &fetched);
+    cr_assert_eq(fetched.to, 65536);
+    free(fetched.bytes);
+}
+
 Test(get, of_random_views_and_windows_is_what_the_definition_says)
 {
     uint8_t *expected = malloc(1u << 20);
