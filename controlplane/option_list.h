@@ -21,6 +21,8 @@
       "Which blocks go first when memory is full.")                                                \
     X(verify_on_start, FLAG, "off", 0, 0, NULL, DATAPLANE, "memory",                               \
       "Check the CRC of every stored block when the dataplane starts over an old arena.")          \
+    X(populate, FLAG, "on", 0, 0, NULL, DATAPLANE, "memory",                                       \
+      "Make all memory present in the background, before blocks need it.")                         \
     X(device, TEXT, "net_tap0,iface=kvr0", 1, 255, NULL, DATAPLANE, "network",                     \
       "DPDK device string (net_tap, net_af_packet, net_af_xdp, net_memif, net_vhost ..) or the "   \
       "PCI address of a NIC.")                                                                     \

@@ -21,6 +21,7 @@
 #include "dataplane/eth/transport.h"
 #include "dataplane/note.h"
 #include "shm/evict.h"
+#include "shm/populate.h"
 #include "shm/reclaim.h"
 
 #define LINK_LOOK_MS 1000 /* between looks at the port's link */
@@ -33,6 +34,7 @@ struct dataplane {
     uint64_t boot_id;
     struct arena arena;
     struct port port;
+    struct populator *populator; /* NULL: not wanted */
     struct reclaimer *reclaimer;
     struct handoff *handoff;
     struct cookie_keys *cookies;
@@ -79,6 +81,20 @@ static void stop_arena(struct dataplane *d)
 {
     __atomic_store_n(&d->arena.sb->dataplane_pid, 0, __ATOMIC_RELEASE);
     arena_close(&d->arena);
+}
+
+static int start_populate(struct dataplane *d, struct fault *fault)
+{
+    int rc = d->settings.populate ? populate_start(&d->arena, &d->populator) : 0;
+
+    return rc ? fault_set(fault, rc, "populate thread does not start: %s", strerror(-rc)) : 0;
+}
+
+static void stop_populate(struct dataplane *d)
+{
+    if (d->populator)
+        populate_stop(d->populator);
+    d->populator = NULL;
 }
 
 static int start_eal(struct dataplane *d, struct fault *fault)
@@ -292,6 +308,7 @@ static const struct {
     {start_transports, stop_transports}, /* each core's side of the port */
     {start_shared, stop_shared},         /* cookies and rings between cores */
     {start_cores, stop_cores},           /* partitions with what survived, sessions, uploads */
+    {start_populate, stop_populate},     /* pages, in the background */
     {start_traffic, stop_traffic},       /* packets arrive */
     {start_threads, stop_threads},       /* and are served */
 };
