@@ -163,6 +163,7 @@ void core_tick(struct core *core, uint64_t now_ns)
     core->epoch = now_ns / (core->now->cookie_ms * NS_PER_MS);
     hold_train_max(core);
     core->crc_budget = CRC_BUDGET;
+    core->train_budget = TRAIN_BUDGET;
     if (unlikely(memcmp(core->policy, core->now->policy, sizeof(core->policy)) != 0))
         apply_policy(core);
 }

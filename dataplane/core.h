@@ -14,6 +14,9 @@
 
 #define BURST 32u
 #define PARKED_MAX 1024u /* requests of one core that wait; beyond it BUSY */
+/* Bytes that the GETs of a burst send before the rest of them wait, and again those that wait: a
+ * turn stays below some 500 datagrams of 1,448 bytes, however much one burst asks for. */
+#define TRAIN_BUDGET (256u * 1024u)
 
 struct session_table;
 struct upload_table;
@@ -53,8 +56,9 @@ struct core {
     uint32_t train_max;   /* of GETs; not lower than any cookie's HELLO said */
     uint64_t train_epoch; /* the last one with such HELLOs */
     uint64_t boot_id;
-    uint64_t burst_ns;                    /* arrival of the burst in work */
-    uint32_t crc_budget;                  /* bytes of uploads that this turn may still check */
+    uint64_t burst_ns;     /* arrival of the burst in work */
+    uint32_t crc_budget;   /* bytes of uploads that this turn may still check */
+    uint32_t train_budget; /* bytes of values that GETs may still send before they wait */
     uint32_t errors_second, errors_noted; /* the ring of errors takes some a second only */
     uint16_t answered[KVR_OPCODES];       /* ops of the burst in work, for the latency histograms */
     uint16_t base_port;

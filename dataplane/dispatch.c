@@ -59,7 +59,7 @@ static void refuse(struct core *core, struct request *request, enum kvr_status s
 
 static bool may_park(const struct request *request)
 {
-    return request->nr_mutations > 0 || request->uploads;
+    return request->nr_mutations > 0 || request->uploads || request->gets;
 }
 
 /* Answers BUSY when too much waits already, from the least important on. */

@@ -154,9 +154,11 @@ static bool expire(struct core *core)
 
 bool engine_turn(struct core *core)
 {
-    bool any = take_over(core);
+    bool any;
 
-    any |= retry_parked(core);
+    core->train_budget = TRAIN_BUDGET;
+    any = retry_parked(core);
+    any |= take_over(core);
     for (unsigned p = core->index; p < core->nr_partitions; p += core->nr_cores)
         any |= partition_poll(core->partitions[p], core->now_ms);
     any |= expire(core);

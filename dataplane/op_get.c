@@ -108,6 +108,8 @@ int op_get(struct core *core, struct request *request, struct request_op *op, st
     struct value_view view;
     uint32_t pos, end;
 
+    if (core->train_budget == 0)
+        return OP_PARK;
     memcpy(&get, op->record, sizeof(get));
     if (!index_find(core->arena, op->partition, op->hash, op->key, op->key_len, core->now_ms,
                     &block))
@@ -138,6 +140,7 @@ int op_get(struct core *core, struct request *request, struct request_op *op, st
     };
     if (get.op.flags & KVR_GET_META)
         end = pos;
+    core->train_budget -= end - pos < core->train_budget ? end - pos : core->train_budget;
     send_train(&train, pos, end);
     counter_add(&core->stats->value_bytes_out, end - pos);
     answer_count(core, request, op, KVR_OK);

@@ -301,6 +301,7 @@ static enum parse_verdict count_ops(struct request *request, struct parse_fault 
         if (op_mutates(op->opcode))
             op->mutation = request->nr_mutations++;
         request->uploads |= op_uploads(op->opcode);
+        request->gets |= op->opcode == KVR_GET;
     }
     fault->opcode = 0;
     if (request->nr_mutations > KVR_MUTATIONS_MAX)
@@ -318,7 +319,7 @@ enum parse_verdict parse_request(const struct parse_env *env, struct request *re
 
     fault->opcode = 0;
     request->nr_ops = request->nr_open = request->nr_mutations = 0;
-    request->uploads = false;
+    request->uploads = request->gets = false;
     verdict = check_header(env, request, fault);
     if (verdict != PARSE_OK)
         return verdict;

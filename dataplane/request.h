@@ -22,7 +22,7 @@ struct peer {
 
 enum op_state {
     OP_PENDING = 0, /* to be executed by its partition's owner */
-    OP_WAITING,     /* parked: for memory (BUSY from reserve) or for the CRC of a COMMIT */
+    OP_WAITING,     /* parked: for memory (BUSY from reserve), the CRC of a COMMIT, a GET's turn */
     OP_DONE,        /* answered */
 };
 
@@ -48,6 +48,7 @@ struct request {
     bool proven;     /* the cookie was valid */
     bool parked;     /* was, at least once */
     bool uploads;    /* has a WRITE, COMMIT or ABORT */
+    bool gets;       /* has a GET */
     struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */
     uint64_t arrived_ns, deadline_ns;
     struct kvr_hdr hdr; /* copy */

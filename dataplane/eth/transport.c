@@ -17,7 +17,8 @@
 #include "dataplane/eth/pools.h"
 
 #define TX_BATCH BURST
-#define TX_TRIES 64u /* of a full device queue, a few microseconds in all */
+/* Of a full device queue: some 100 us, in which a port of 10 Gbit/s sends 80 full frames. */
+#define TX_TRIES 4096u
 #define OUTBOX_SIZE 1024u
 #define PREFETCH_AHEAD 4u
 

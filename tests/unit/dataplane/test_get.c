@@ -354,6 +354,48 @@ Test(get, of_several_small_values_shares_datagrams)
     replies_free(&replies);
 }
 
+Test(get, of_more_than_a_turn_may_send_waits_for_the_next_turns)
+{
+    struct replies first, rest;
+    struct message m;
+
+    store("large", 65536, NULL);
+    rig_begin(&rig, &m);
+    for (unsigned i = 0; i < 16; i++)
+        message_get(&m, "large", NULL, 0);
+    rig_inject(&rig, &m);
+    rig_turn(&rig);
+    rig_replies(&rig, &first);
+    cr_assert_gt(first.bytes, TRAIN_BUDGET);
+    cr_assert_lt(first.bytes, 3 * TRAIN_BUDGET);
+    rig_settle(&rig);
+    rig_replies(&rig, &rest);
+    cr_assert_gt(first.bytes + rest.bytes, 16 * 65536, "and nothing is left out");
+    cr_assert_eq(counter_read(&rig.cores[0]->stats->ops[KVR_GET][KVR_OK]), 16);
+    replies_free(&first);
+    replies_free(&rest);
+}
+
+Test(get, that_waited_past_its_deadline_is_answered_so)
+{
+    struct replies replies;
+    struct message m;
+
+    store("large", 65536, NULL);
+    rig_begin(&rig, &m);
+    m.hdr.deadline_us = 1000;
+    for (unsigned i = 0; i < 16; i++)
+        message_get(&m, "large", NULL, 0);
+    rig_inject(&rig, &m);
+    rig_turn(&rig);
+    rig.now_ns += 2000000;
+    rig_settle(&rig);
+    rig_replies(&rig, &replies);
+    replies_free(&replies);
+    cr_assert_eq(counter_read(&rig.cores[0]->stats->ops[KVR_GET][KVR_OK]), 8);
+    cr_assert_eq(counter_read(&rig.cores[0]->stats->ops[KVR_GET][KVR_EXPIRED]), 8);
+}
+
 Test(get, counts_buffers_that_were_missing_and_goes_on)
 {
     struct message m;
