@@ -20,6 +20,7 @@
 #define EVENTS_MAX 16
 #define LINGER_BYTES 16384u
 #define LINGER_TRIES 8u
+#define LINGER_NS (100 * NS_PER_US)
 #define ROUNDS_MAX 8u    /* of IN_MAX datagrams before timers and sending get their turn */
 #define DRAIN_ROUNDS 64u /* before anything counts as lost */
 
@@ -167,9 +168,13 @@ static int wait_events(const struct kvr_client *client, struct epoll_event *even
 }
 
 /* While long values are on their way the next datagram is a few microseconds off: sooner here than
- * by going to sleep and being woken. Whoever else wants this core gets it in between. */
+ * by going to sleep and being woken. Whoever else wants this core gets it in between; where
+ * somebody does, sleep is better: who yields comes back when all others had their share, perhaps
+ * behind the deadlines of calls. */
 static bool linger(struct kvr_client *client)
 {
+    uint64_t until_ns = clock_ns() + LINGER_NS;
+
     for (unsigned i = 0; i < LINGER_TRIES && client->flying_bytes >= LINGER_BYTES; i++) {
         for (uint32_t p = 0; p < client->nr_links; p++) {
             struct link *link = client->links[p];
@@ -178,6 +183,8 @@ static bool linger(struct kvr_client *client)
                 return true;
         }
         sched_yield();
+        if (clock_ns() > until_ns)
+            return false;
     }
     return false;
 }
