@@ -44,7 +44,7 @@ struct block_request {
     uint16_t tenant, layout;
     struct kvr_hint hint;
 };
-#define PARTITION_TTL_MAX_MS (20u * 24u * 3600u * 1000u)
+#define PARTITION_TTL_MAX_MS KVR_TTL_MAX_MS
 
 /* Takes memory for a value, evicting others where it must. The caller then fills
  * partition_value() and seals or aborts.

@@ -17,7 +17,8 @@ enum { OPT_CONTROL = 1000, OPT_PRIORITY, OPT_VERSION, OPT_WORDS };
 
 static const struct cli_option common_options[] = {
     {'s', "server", "URL", "server to talk to: udp://HOST[:PORT] (also KVRAIL_SERVER)"},
-    {'t', "timeout", "MS", "deadline of each operation: milliseconds, or with a unit: 2s"},
+    {'t', "timeout", "MS",
+     "deadline of each operation: milliseconds, or with a unit: 2s; default 1s"},
     {OPT_CONTROL, "control", "PATH", "kvraild's control socket (also KVRAIL_CONTROL)"},
     {OPT_PRIORITY, "priority", "CLASS", "critical, high, normal, low or background"},
     {'j', "json", NULL, "print JSON, one object a line"},

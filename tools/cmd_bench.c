@@ -160,7 +160,7 @@ static bool parse_ttl(const struct cli *cli, const char *text, struct bench_sett
 {
     uint64_t ns;
 
-    if (!cli_duration(cli, "ttl", text, 0, NS_PER_MS, UINT32_MAX * NS_PER_MS, &ns))
+    if (!cli_duration(cli, "ttl", text, 0, NS_PER_MS, KVR_TTL_MAX_MS * NS_PER_MS, &ns))
         return false;
     s->ttl_ms = ns / NS_PER_MS;
     return true;

@@ -52,7 +52,8 @@ static int parse(struct cli *cli, int argc, char **argv, struct put_request *r)
             r->parent = optarg;
             break;
         case OPT_TTL:
-            good = cli_duration(cli, "ttl", optarg, 0, NS_PER_MS, most_ms, &r->ttl_ns);
+            good = cli_duration(cli, "ttl", optarg, 0, NS_PER_MS, KVR_TTL_MAX_MS * NS_PER_MS,
+                                &r->ttl_ns);
             break;
         case OPT_LAYOUT:
             good = cli_number(cli, "layout", optarg, 0, UINT16_MAX, &r->layout);

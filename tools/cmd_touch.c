@@ -25,7 +25,7 @@ static int run(struct cli *cli, int argc, char **argv)
             file = optarg;
         else if (id == OPT_HEX)
             hex = true;
-        else if (!cli_duration(cli, "ttl", optarg, 0, NS_PER_MS, UINT32_MAX * NS_PER_MS, &ns))
+        else if (!cli_duration(cli, "ttl", optarg, 0, NS_PER_MS, KVR_TTL_MAX_MS * NS_PER_MS, &ns))
             return CLI_USAGE;
     }
     call.ttl_ms = (uint32_t)(ns / NS_PER_MS);

@@ -95,7 +95,7 @@ struct kvr_call {
     uint8_t meta_only;              /* GET: no bytes, only what is known of the block */
     struct kvr_key key;             /* all but MATCH, PING, STAT */
     uint32_t timeout_ms;            /* 0 = the client's default */
-    uint32_t ttl_ms;                /* PUT, TOUCH: 0 = no expiry */
+    uint32_t ttl_ms;                /* PUT, TOUCH: 0 = no expiry; at most KVR_TTL_MAX_MS */
     uint32_t lease_ms;    /* GET, MATCH: keep what is found from eviction for so long; 0 = do not */
     uint16_t layout;      /* PUT */
     const void *value;    /* PUT */

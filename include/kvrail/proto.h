@@ -16,6 +16,7 @@ extern "C" {
 #define KVR_VERSION 1
 #define KVR_KEY_MAX 1024u
 #define KVR_VALUE_MAX (64u << 20)
+#define KVR_TTL_MAX_MS (20u * 24u * 3600u * 1000u)
 #define KVR_OPS_MAX 32u            /* records in one datagram */
 #define KVR_MUTATIONS_MAX 16u      /* of them PUT, DEL, TOUCH, HINT, RESERVE */
 #define KVR_DATAGRAM_MAX 8952u     /* UDP payload of a 9,000 byte MTU over IPv6 */
@@ -181,7 +182,7 @@ struct kvr_put_req { /* PUT: the value follows. RESERVE: it comes by WRITE */
     struct kvr_op op;
     uint32_t value_len;
     uint32_t value_crc; /* PUT: CRC32C of the value. RESERVE: 0, COMMIT says it */
-    uint32_t ttl_ms;    /* 0 = no expiry */
+    uint32_t ttl_ms;    /* 0 = no expiry, else at most KVR_TTL_MAX_MS */
     uint16_t layout;    /* what the bytes are; 0 = plain */
     uint16_t zero;
     uint32_t frag; /* RESERVE: WRITEs are frag bytes at multiples of frag. PUT: 0 */

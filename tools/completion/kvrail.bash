@@ -35,6 +35,17 @@ _kvrail() {
         return
         ;;
     esac
+    if [ "${COMP_WORDS[COMP_CWORD - 2]-} $last" = "config set" ] || [ "$last" = get ] &&
+        [ "${COMP_WORDS[COMP_CWORD - 2]-}" = config ]; then
+        mapfile -t words < <("$program" config keys 2> /dev/null)
+        words=("${words[@]:1}")
+        mapfile -t COMPREPLY < <(compgen -W "${words[*]%% *}" -- "$word")
+        return
+    fi
+    if [ "$last" = config ] && [[ $word != -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'list get set check keys' -- "$word")
+        return
+    fi
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
         -s | --server | -t | --timeout | --control | --priority) at=$((at + 1)) ;;

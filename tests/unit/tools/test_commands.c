@@ -240,6 +240,8 @@ Test(commands, refuse_bad_usage_with_2)
         {"put", "a", "b", "c"},
         {"put", "a", "--ttl", "5"},
         {"put", "a", "--ttl", "60d"},
+        {"put", "a", "--ttl", "21d"},
+        {"touch", "a", "--ttl", "21d"},
         {"put", "", "--value", "x"},
         {"del", NULL},
         {"touch", NULL},

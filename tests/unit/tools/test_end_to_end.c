@@ -379,13 +379,14 @@ Test(end_to_end, bash_completes_commands_and_options, .init = start, .fini = sto
         "try() { COMP_WORDS=(\"$KVRAIL_CLI\" \"$@\"); COMP_CWORD=$#; _kvrail; "
         "printf '%s\\n' \"${COMPREPLY[@]}\" | sort | tr '\\n' ' '; echo; }\n"
         "try ben; try st; try bench --thr; try --server x bench --rea; try bench --dist z;"
-        "try get --priority hi\n";
+        "try get --priority hi; try config g; try config set id\n";
     char *const argv[] = {(char[]){"bash"}, (char[]){"-s"}, NULL};
     struct result r;
 
     if (!getenv("KVRAIL_COMPLETION") || access("/bin/bash", X_OK))
         cr_skip_test("no bash");
     r = spawn(argv, script, strlen(script));
-    cr_assert_str_eq(r.out, "bench \nstat status \n--threads= \n--read= \nzipf:0.99 \nhigh \n");
+    cr_assert_str_eq(r.out, "bench \nstat status \n--threads= \n--read= \nzipf:0.99 \nhigh \nget \n"
+                            "idle \n");
     free(r.out);
 }
