@@ -22,7 +22,7 @@ refused ipv4 10.96.0.1/33
 settings wokers=2
 refused wokers workers
 settings mtu=9001
-refused mtu 9001 "576 to 9000"
+refused mtu 9001 "to 9000"
 # All of it at once, not only the first.
 settings mtu=9001 workers=0 idle=maybe
 refused mtu workers idle

@@ -63,11 +63,14 @@ conversation() { # PREFIX of its keys
     same "$(json .prefix) $(json .present)" "3 4" "prefix and present keys"
 
     # Time to live, deletion.
-    expect 0 kv put "$k-brief" --value x --ttl 300ms
-    expect 0 kv put "$k-kept" --value x --ttl 300ms
+    expect 0 kv put "$k-brief" --value x --ttl 200ms
+    expect 0 kv put "$k-kept" --value x --ttl 1h
+    expect 0 kv get "$k-kept" --meta
+    says "expires  in"
     expect 0 kv touch "$k-kept"
-    expect 0 kv get "$k-kept"
-    sleep 0.4
+    expect 0 kv get "$k-kept" --meta
+    says "expires  never"
+    sleep 0.3
     expect 1 kv get "$k-brief"
     expect 0 kv get "$k-kept"
     expect 0 kv del "$k-a"
