@@ -236,7 +236,7 @@ struct kvr_match_req {
 struct kvr_match_rep {
     struct kvr_op op;
     uint16_t nr_keys;
-    uint16_t prefix; /* how many of the first keys are all present */
+    uint16_t prefix;    /* how many of the first keys are all present */
     uint16_t nr_pinned; /* these first ones of those that are present */
     uint16_t zero;
     /* bitmap, bit i%8 of byte i/8 = key i, zeroes up to 8; with REFS: kvr_match_ref[nr_keys] */
