@@ -3,6 +3,7 @@
 #include "dataplane/eth/eal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -96,6 +97,25 @@ static void add_memory(struct arguments *arguments, const struct settings *setti
     add(arguments, "%u", (unsigned)settings->packet_memory);
 }
 
+/* Told an argument it does not know, EAL prints its whole manual. */
+static int init_without_manual(struct arguments *arguments)
+{
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC), out = dup(STDOUT_FILENO), rc;
+
+    fflush(stdout);
+    if (null >= 0 && out >= 0)
+        dup2(null, STDOUT_FILENO);
+    rc = rte_eal_init(arguments->argc, arguments->argv);
+    fflush(stdout);
+    if (out >= 0) {
+        dup2(out, STDOUT_FILENO);
+        close(out);
+    }
+    if (null >= 0)
+        close(null);
+    return rc;
+}
+
 int eal_start(const struct settings *settings, const struct cpu_plan *plan,
               const cpu_set_t *allowed, struct fault *fault)
 {
@@ -119,7 +139,7 @@ int eal_start(const struct settings *settings, const struct cpu_plan *plan,
     add_extra(arguments, settings->eal_args);
     if (arguments->full)
         return fault_set(fault, -E2BIG, "eal_args: too many arguments for EAL");
-    if (rte_eal_init(arguments->argc, arguments->argv) >= 0)
+    if (init_without_manual(arguments) >= 0)
         return 0;
     return fault_set(fault, -rte_errno, "DPDK does not start (%s): %s: %s", strerror(rte_errno),
                      eal_log_errors(),

@@ -43,3 +43,8 @@ expect 1 "$SMOKE_KVRAIL" config check "$work/kvrail.yaml"
 says workers
 settings workers=2
 expect 0 "$SMOKE_KVRAIL" config check "$work/kvrail.yaml"
+# What only DPDK can know is wrong: its manual is not the answer.
+settings eal_args=--bogus hugepages=off
+expect 1 timeout 20 "$SMOKE_KVRAILD" --config "$work/kvrail.yaml"
+says eal_args
+[ "$(wc -l <<< "$out$err")" -lt 10 ] || fail "that is more than one wants to read"
