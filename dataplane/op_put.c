@@ -14,12 +14,27 @@ static bool stored(const struct core *core, const struct request_op *op)
                       &view);
 }
 
+enum kvr_status reserve_block(const struct core *core, const struct request *request,
+                              const struct request_op *op, const struct kvr_put_req *put,
+                              uint32_t *block)
+{
+    struct block_request wanted = {.key = op->key,
+                                   .key_len = op->key_len,
+                                   .hash = op->hash,
+                                   .value_len = put->value_len,
+                                   .ttl_ms = put->ttl_ms,
+                                   .tenant = request->hdr.tenant,
+                                   .layout = put->layout,
+                                   .hint = put->hint};
+
+    return partition_reserve(core->partitions[op->partition], &wanted, core->now_ms, block);
+}
+
 int op_put(struct core *core, struct request *request, struct request_op *op, struct answer *answer)
 {
     struct partition *partition = core->partitions[op->partition];
     const uint8_t *value;
     struct kvr_put_rep rep = {0};
-    struct block_request block_request;
     struct kvr_put_req put;
     enum kvr_status status;
     uint32_t block;
@@ -32,15 +47,7 @@ int op_put(struct core *core, struct request *request, struct request_op *op, st
         return op_say(answer, op, KVR_CORRUPT);
     if (add && stored(core, op))
         return op_say(answer, op, KVR_EXISTS);
-    block_request = (struct block_request){.key = op->key,
-                                           .key_len = op->key_len,
-                                           .hash = op->hash,
-                                           .value_len = put.value_len,
-                                           .ttl_ms = put.ttl_ms,
-                                           .tenant = request->hdr.tenant,
-                                           .layout = put.layout,
-                                           .hint = put.hint};
-    status = partition_reserve(partition, &block_request, core->now_ms, &block);
+    status = reserve_block(core, request, op, &put, &block);
     if (status == KVR_BUSY)
         return OP_PARK;
     if (status != KVR_OK)

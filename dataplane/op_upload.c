@@ -40,7 +40,6 @@ static void begin_upload(struct core *core, const struct request *request,
 int op_reserve(struct core *core, struct request *request, struct request_op *op,
                struct answer *answer)
 {
-    struct block_request block_request;
     struct block_view view;
     struct kvr_put_req put;
     enum kvr_status status;
@@ -55,16 +54,7 @@ int op_reserve(struct core *core, struct request *request, struct request_op *op
     if ((put.op.flags & KVR_PUT_ADD) &&
         index_find(core->arena, op->partition, op->hash, op->key, op->key_len, core->now_ms, &view))
         return op_say(answer, op, KVR_EXISTS);
-    block_request = (struct block_request){.key = op->key,
-                                           .key_len = op->key_len,
-                                           .hash = op->hash,
-                                           .value_len = put.value_len,
-                                           .ttl_ms = put.ttl_ms,
-                                           .tenant = request->hdr.tenant,
-                                           .layout = put.layout,
-                                           .hint = put.hint};
-    status =
-        partition_reserve(core->partitions[op->partition], &block_request, core->now_ms, &block);
+    status = reserve_block(core, request, op, &put, &block);
     if (status == KVR_BUSY)
         return OP_PARK;
     if (status != KVR_OK)

@@ -27,3 +27,8 @@ static inline int op_say(struct answer *answer, const struct request_op *op, enu
 /* The answer of a RESERVE that was OK, said again: the handle it got. */
 void reserve_repeat(struct core *core, struct request *request, const struct request_op *op,
                     struct answer *answer);
+
+/* Memory for the value of a PUT or RESERVE, as partition_reserve gives it. */
+[[nodiscard]] enum kvr_status reserve_block(const struct core *core, const struct request *request,
+                                            const struct request_op *op,
+                                            const struct kvr_put_req *put, uint32_t *block);
