@@ -58,7 +58,7 @@ static void hint_write(struct kvr_client *, struct datagram *datagram, unsigned 
 static void ping_write(struct kvr_client *, struct datagram *datagram, unsigned,
                        struct writer *writer)
 {
-    build_ping(writer, datagram->id);
+    build_ping(writer, datagram->id_first);
 }
 
 static void stat_write(struct kvr_client *, struct datagram *, unsigned, struct writer *writer)
@@ -108,7 +108,7 @@ static void ping_answer(struct kvr_client *client, struct datagram *datagram, un
 {
     const struct kvr_ping *rep = (const void *)record;
 
-    if (record->op == KVR_PING && record->status == KVR_OK && rep->token != datagram->id) {
+    if (record->op == KVR_PING && record->status == KVR_OK && rep->token != datagram->id_first) {
         client->stats.rx_unexpected++;
         return;
     }

@@ -71,6 +71,31 @@ Test(calls, give_up_after_as_many_sends_as_the_options_say)
     finish(client);
 }
 
+static bool deaf_twice(struct fake_exchange *exchange)
+{
+    return !is_hello(exchange) && exchange->nth < 2;
+}
+
+Test(calls, of_every_kind_are_answered_when_their_first_sends_are_lost)
+{
+    struct kvr_key key = {"k", 1};
+    struct kvr_call calls[] = {
+        {.op = KVR_CALL_PING},
+        {.op = KVR_CALL_STAT},
+        {.op = KVR_CALL_GET, .key = key},
+        {.op = KVR_CALL_DEL, .key = key},
+        {.op = KVR_CALL_PUT, .key = key, .value = "v", .value_len = 1},
+    };
+
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        struct kvr_client *client = start(deaf_twice);
+
+        cr_assert_neq(kvr_do(client, &calls[i]), KVR_TIMEOUT, "call %u", i);
+        cr_assert_eq(fake.nr_seen, 3, "call %u was sent %u times", i, fake.nr_seen);
+        finish(client);
+    }
+}
+
 static bool busy_twice(struct fake_exchange *exchange)
 {
     if (is_hello(exchange) || exchange->nth >= 2)
@@ -477,7 +502,7 @@ Test(calls, an_upload_given_up_is_aborted)
                            .key = {"k", 1},
                            .value = value,
                            .value_len = sizeof(value),
-                           .timeout_ms = 50};
+                           .timeout_ms = 1000};
 
     cr_assert_eq(kvr_do(client, &put), KVR_TIMEOUT);
     cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
