@@ -118,7 +118,7 @@ struct part_header {
     uint64_t reserved, unlinked;  /* blocks in these states */
     uint64_t used_bytes;          /* of the region, held by slabs */
     uint64_t evictions, evicted_bytes, expired, replaced, no_space, reclaimed;
-    uint64_t grace_waits; /* allocations that had to wait for readers */
+    uint64_t grace_waits; /* attempts that found the memory still with its readers */
 };
 
 _Static_assert(sizeof(struct bucket) == CACHE_LINE, "a bucket is one cache line");
