@@ -232,6 +232,29 @@ struct kvr_client *fake_client(struct fake_server *fake, const struct kvr_option
     return client;
 }
 
+struct kvr_client *fake_open(struct fake_server *fake, bool (*answer)(struct fake_exchange *))
+{
+    fake_setup(fake);
+    fake->answer = answer;
+    fake_start(fake);
+    return fake_client(fake, NULL);
+}
+
+struct kvr_client_stats fake_finish(struct fake_server *fake, struct kvr_client *client)
+{
+    struct kvr_client_stats stats;
+
+    kvr_client_stats(client, &stats);
+    kvr_close(client);
+    fake_stop(fake);
+    return stats;
+}
+
+bool fake_is_hello(const struct fake_exchange *exchange)
+{
+    return exchange->records[0]->op == KVR_HELLO;
+}
+
 unsigned fake_count(const struct fake_server *fake, enum kvr_opcode op)
 {
     unsigned n = 0;

@@ -53,6 +53,11 @@ void fake_start(struct fake_server *fake);
 void fake_stop(struct fake_server *fake);
 /* A client of it, opened; options may be NULL. */
 struct kvr_client *fake_client(struct fake_server *fake, const struct kvr_options *options);
+/* All in one: a fresh server that answers like this, and a client of it. */
+struct kvr_client *fake_open(struct fake_server *fake, bool (*answer)(struct fake_exchange *));
+/* Closes both; what the client had counted. */
+struct kvr_client_stats fake_finish(struct fake_server *fake, struct kvr_client *client);
+bool fake_is_hello(const struct fake_exchange *exchange);
 unsigned fake_count(const struct fake_server *fake, enum kvr_opcode op);
 
 /* Writing replies. begin takes id, session, cookie and seq from the request. */

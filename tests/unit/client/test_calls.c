@@ -12,37 +12,14 @@
 
 static struct fake_server fake;
 
-static struct kvr_client *start(bool (*answer)(struct fake_exchange *))
-{
-    fake_setup(&fake);
-    fake.answer = answer;
-    fake_start(&fake);
-    return fake_client(&fake, NULL);
-}
-
-static struct kvr_client_stats finish(struct kvr_client *client)
-{
-    struct kvr_client_stats stats;
-
-    kvr_client_stats(client, &stats);
-    kvr_close(client);
-    fake_stop(&fake);
-    return stats;
-}
-
-static bool is_hello(const struct fake_exchange *exchange)
-{
-    return exchange->records[0]->op == KVR_HELLO;
-}
-
 static bool silent(struct fake_exchange *exchange)
 {
-    return !is_hello(exchange);
+    return !fake_is_hello(exchange);
 }
 
 Test(calls, end_at_their_deadline_when_nothing_answers)
 {
-    struct kvr_client *client = start(silent);
+    struct kvr_client *client = fake_open(&fake, silent);
     struct kvr_call call = {.op = KVR_CALL_PING, .timeout_ms = 80};
     uint64_t before_ns = clock_ns(), took_ns;
 
@@ -51,7 +28,7 @@ Test(calls, end_at_their_deadline_when_nothing_answers)
     cr_assert(took_ns >= 80 * NS_PER_MS && took_ns < 330 * NS_PER_MS, "%lu",
               (unsigned long)took_ns);
     cr_assert_gt(fake.nr_seen, 2, "it tried more than once");
-    cr_assert_eq(finish(client).timeouts, 1);
+    cr_assert_eq(fake_finish(&fake, client).timeouts, 1);
 }
 
 Test(calls, give_up_after_as_many_sends_as_the_options_say)
@@ -68,12 +45,12 @@ Test(calls, give_up_after_as_many_sends_as_the_options_say)
     client = fake_client(&fake, &options);
     cr_assert_eq(kvr_ping(client, NULL), KVR_TIMEOUT);
     cr_assert_eq(fake.nr_seen, 3);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 static bool deaf_twice(struct fake_exchange *exchange)
 {
-    return !is_hello(exchange) && exchange->nth < 2;
+    return !fake_is_hello(exchange) && exchange->nth < 2;
 }
 
 Test(calls, of_every_kind_are_answered_when_their_first_sends_are_lost)
@@ -88,17 +65,17 @@ Test(calls, of_every_kind_are_answered_when_their_first_sends_are_lost)
     };
 
     for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-        struct kvr_client *client = start(deaf_twice);
+        struct kvr_client *client = fake_open(&fake, deaf_twice);
 
         cr_assert_neq(kvr_do(client, &calls[i]), KVR_TIMEOUT, "call %u", i);
         cr_assert_eq(fake.nr_seen, 3, "call %u was sent %u times", i, fake.nr_seen);
-        finish(client);
+        fake_finish(&fake, client);
     }
 }
 
 static bool busy_twice(struct fake_exchange *exchange)
 {
-    if (is_hello(exchange) || exchange->nth >= 2)
+    if (fake_is_hello(exchange) || exchange->nth >= 2)
         return false;
     fake_refuse(exchange, KVR_BUSY, 30000);
     return true;
@@ -106,19 +83,19 @@ static bool busy_twice(struct fake_exchange *exchange)
 
 Test(calls, wait_as_long_as_a_busy_server_says)
 {
-    struct kvr_client *client = start(busy_twice);
+    struct kvr_client *client = fake_open(&fake, busy_twice);
     uint64_t before_ns = clock_ns();
 
     cr_assert_eq(kvr_put(client, "k", 1, "v", 1, 0), KVR_OK);
     cr_assert_geq(clock_ns() - before_ns, 60 * NS_PER_MS);
     cr_assert_eq(fake.nr_seen, 3);
     cr_assert_eq(fake.seen[2].hdr.seq, fake.seen[0].hdr.seq);
-    cr_assert_eq(finish(client).busy, 2);
+    cr_assert_eq(fake_finish(&fake, client).busy, 2);
 }
 
 static bool always_busy(struct fake_exchange *exchange)
 {
-    if (is_hello(exchange))
+    if (fake_is_hello(exchange))
         return false;
     fake_refuse(exchange, KVR_BUSY, 10000000);
     return true;
@@ -126,18 +103,18 @@ static bool always_busy(struct fake_exchange *exchange)
 
 Test(calls, do_not_wait_for_a_busy_server_beyond_the_deadline)
 {
-    struct kvr_client *client = start(always_busy);
+    struct kvr_client *client = fake_open(&fake, always_busy);
     struct kvr_call call = {.op = KVR_CALL_PING, .timeout_ms = 60};
     uint64_t before_ns = clock_ns();
 
     cr_assert_eq(kvr_do(client, &call), KVR_TIMEOUT);
     cr_assert_lt(clock_ns() - before_ns, 310 * NS_PER_MS);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 static bool refuse_first(struct fake_exchange *exchange)
 {
-    if (is_hello(exchange) || exchange->nth > 0)
+    if (fake_is_hello(exchange) || exchange->nth > 0)
         return false;
     fake_refuse(exchange, (enum kvr_status)exchange->fake->number, 0);
     return true;
@@ -160,7 +137,7 @@ Test(calls, a_write_refused_as_old_or_late_goes_again_under_a_new_number)
         cr_assert_eq(fake.seen[0].hdr.seq, 1);
         cr_assert_eq(fake.seen[1].hdr.seq, 2);
         cr_assert_eq(fake.seen[1].hdr.floor, 2);
-        finish(client);
+        fake_finish(&fake, client);
     }
 }
 
@@ -179,7 +156,7 @@ Test(calls, end_with_the_servers_own_refusals)
         client = fake_client(&fake, NULL);
         cr_assert_eq(kvr_put(client, "k", 1, "v", 1, 0), hard[i]);
         cr_assert_eq(fake.nr_seen, 1);
-        finish(client);
+        fake_finish(&fake, client);
     }
 }
 
@@ -203,12 +180,12 @@ Test(calls, a_match_whose_chunks_are_refused_together_ends_once)
     cr_assert_eq(kvr_match(client, keys, KEYS, matches, &prefix), KVR_INTERNAL);
     cr_assert_gt(fake.seen[0].hdr.nr_ops, 1);
     cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 static bool lose_puts(struct fake_exchange *exchange)
 {
-    return !is_hello(exchange) && exchange->records[0]->op == KVR_PUT &&
+    return !fake_is_hello(exchange) && exchange->records[0]->op == KVR_PUT &&
            exchange->fake->number == 0;
 }
 
@@ -216,7 +193,7 @@ static bool lose_puts(struct fake_exchange *exchange)
  * the write's number, so a copy of it that is still on its way will be refused. */
 Test(calls, a_read_after_a_write_given_up_waits_until_the_write_can_no_longer_happen)
 {
-    struct kvr_client *client = start(lose_puts);
+    struct kvr_client *client = fake_open(&fake, lose_puts);
     struct kvr_call put = {
         .op = KVR_CALL_PUT, .key = {"k", 1}, .value = "v", .value_len = 1, .timeout_ms = 30};
     unsigned lost, del;
@@ -234,12 +211,12 @@ Test(calls, a_read_after_a_write_given_up_waits_until_the_write_can_no_longer_ha
     cr_assert_eq(fake.seen[del].hdr.floor, 2);
     cr_assert_eq(kvr_get(client, "k", 1, NULL, 0, NULL), KVR_MISS);
     cr_assert_eq(fake_count(&fake, KVR_DEL), 1, "once is enough");
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(calls, a_write_after_a_write_given_up_carries_the_floor_itself)
 {
-    struct kvr_client *client = start(lose_puts);
+    struct kvr_client *client = fake_open(&fake, lose_puts);
     struct kvr_call put = {
         .op = KVR_CALL_PUT, .key = {"k", 1}, .value = "v", .value_len = 1, .timeout_ms = 30};
 
@@ -249,7 +226,7 @@ Test(calls, a_write_after_a_write_given_up_carries_the_floor_itself)
     cr_assert_eq(fake.seen[fake.nr_seen - 1].hdr.floor, 2);
     cr_assert_eq(kvr_get(client, "k", 1, NULL, 0, NULL), KVR_MISS);
     cr_assert_eq(fake_count(&fake, KVR_DEL), 0, "no fence: the answered write was one");
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 static bool answer_odd(struct fake_exchange *exchange)
@@ -257,7 +234,7 @@ static bool answer_odd(struct fake_exchange *exchange)
     struct kvr_hdr *hdr = (struct kvr_hdr *)(void *)exchange->reply;
     struct kvr_get_rep *rep;
 
-    if (is_hello(exchange) || exchange->records[0]->op != KVR_GET)
+    if (fake_is_hello(exchange) || exchange->records[0]->op != KVR_GET)
         return false;
     for (int i = 0; i < 10; i++) {
         fake_begin(exchange, KVR_OK);
@@ -324,7 +301,7 @@ Test(calls, use_nothing_of_an_answer_that_does_not_fit_the_question)
     cr_assert_eq(kvr_get(client, "k", 1, buffer, sizeof(buffer), &len), KVR_OK);
     cr_assert_eq(len, 8);
     cr_assert_arr_eq(buffer, "GOODBYES", 8);
-    stats = finish(client);
+    stats = fake_finish(&fake, client);
     cr_assert_eq(stats.rx_unexpected, 10);
     cr_assert_eq(stats.retransmits, 0);
 }
@@ -333,7 +310,7 @@ static bool damage_value(struct fake_exchange *exchange)
 {
     struct fake_server *server = exchange->fake;
 
-    if (!is_hello(exchange))
+    if (!fake_is_hello(exchange))
         server->value[3] = exchange->nth < server->number ? 'X' : 'd';
     return false;
 }
@@ -353,7 +330,7 @@ Test(calls, a_value_that_does_not_match_its_crc_is_fetched_again)
     client = fake_client(&fake, NULL);
     cr_assert_eq(kvr_get(client, "k", 1, buffer, sizeof(buffer), &len), KVR_OK);
     cr_assert_arr_eq(buffer, "abcdefgh", 8);
-    cr_assert_eq(finish(client).value_corrupt, 2);
+    cr_assert_eq(fake_finish(&fake, client).value_corrupt, 2);
 }
 
 Test(calls, a_value_that_stays_damaged_is_reported_not_returned)
@@ -371,7 +348,7 @@ Test(calls, a_value_that_stays_damaged_is_reported_not_returned)
     client = fake_client(&fake, NULL);
     cr_assert_eq(kvr_get(client, "k", 1, buffer, sizeof(buffer), &len), KVR_CORRUPT);
     cr_assert_eq(len, 0);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 /* The block is replaced while its windows are fetched. */
@@ -380,7 +357,7 @@ static bool replace_value(struct fake_exchange *exchange)
     const struct kvr_get_req *req = (const void *)exchange->records[0];
     struct fake_server *server = exchange->fake;
 
-    if (is_hello(exchange))
+    if (fake_is_hello(exchange))
         return false;
     if (server->ref == 0x100000001 && req->skip > 3000) {
         server->ref++;
@@ -412,7 +389,7 @@ Test(calls, a_long_value_never_mixes_two_blocks)
     cr_assert_eq(len, sizeof(value));
     for (size_t i = 0; i < len; i++)
         cr_assert_eq(buffer[i], 'n', "byte %zu", i);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 /* An upload: what has been written, and a first COMMIT that claims that some of it is missing. */
@@ -462,7 +439,7 @@ Test(calls, an_upload_sends_again_what_the_server_misses)
     }
     cr_assert_eq(kvr_put(client, "k", 1, "v", 1, 0), KVR_OK);
     cr_assert_eq(fake.seen[fake.nr_seen - 1].hdr.floor, 2);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 static bool forget_upload(struct fake_exchange *exchange)
@@ -480,13 +457,13 @@ static bool forget_upload(struct fake_exchange *exchange)
 Test(calls, an_upload_that_the_server_dropped_starts_again)
 {
     static uint8_t value[60000];
-    struct kvr_client *client = start(forget_upload);
+    struct kvr_client *client = fake_open(&fake, forget_upload);
 
     cr_assert_eq(kvr_put(client, "k", 1, value, sizeof(value), 0), KVR_OK);
     cr_assert_eq(fake_count(&fake, KVR_RESERVE), 2);
     cr_assert_eq(fake.seen[fake.nr_seen - 1].op, KVR_COMMIT);
     cr_assert_eq(fake.seen[fake.nr_seen - 1].hdr.seq, 2);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 static bool never_commit(struct fake_exchange *exchange)
@@ -497,7 +474,7 @@ static bool never_commit(struct fake_exchange *exchange)
 Test(calls, an_upload_given_up_is_aborted)
 {
     static uint8_t value[5000];
-    struct kvr_client *client = start(never_commit);
+    struct kvr_client *client = fake_open(&fake, never_commit);
     struct kvr_call put = {.op = KVR_CALL_PUT,
                            .key = {"k", 1},
                            .value = value,
@@ -507,7 +484,7 @@ Test(calls, an_upload_given_up_is_aborted)
     cr_assert_eq(kvr_do(client, &put), KVR_TIMEOUT);
     cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
     cr_assert_eq(fake_count(&fake, KVR_ABORT), 1);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 /* Refuses whole datagrams, or ops, of one kind, a few times. */
@@ -552,7 +529,7 @@ static void put_and_get_through_refusals(uint64_t whole, enum kvr_opcode op, enu
     /* Every number was finished in the end: a floor that stands still would stop all writes. */
     cr_assert_eq(kvr_del(client, "k", 1), KVR_OK);
     cr_assert_eq(fake.seen[fake.nr_seen - 1].hdr.floor, fake.seen[fake.nr_seen - 1].hdr.seq);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(calls, of_any_phase_outlive_refusals_that_only_mean_not_now)

@@ -12,29 +12,6 @@
 
 static struct fake_server fake;
 
-static struct kvr_client *start(bool (*answer)(struct fake_exchange *))
-{
-    fake_setup(&fake);
-    fake.answer = answer;
-    fake_start(&fake);
-    return fake_client(&fake, NULL);
-}
-
-static struct kvr_client_stats finish(struct kvr_client *client)
-{
-    struct kvr_client_stats stats;
-
-    kvr_client_stats(client, &stats);
-    kvr_close(client);
-    fake_stop(&fake);
-    return stats;
-}
-
-static bool is_hello(const struct fake_exchange *exchange)
-{
-    return exchange->records[0]->op == KVR_HELLO;
-}
-
 Test(open, says_what_is_wrong)
 {
     struct kvr_options options;
@@ -79,7 +56,7 @@ static bool odd_hellos(struct fake_exchange *exchange)
 {
     struct kvr_hello_rep *rep;
 
-    if (!is_hello(exchange) || exchange->fake->number++ >= 3)
+    if (!fake_is_hello(exchange) || exchange->fake->number++ >= 3)
         return false;
     fake_begin(exchange, KVR_OK);
     rep = fake_record(exchange, exchange->records[0], KVR_OK, sizeof(*rep));
@@ -102,17 +79,17 @@ static bool odd_hellos(struct fake_exchange *exchange)
 
 Test(open, ignores_hellos_that_make_no_sense)
 {
-    struct kvr_client *client = start(odd_hellos);
+    struct kvr_client *client = fake_open(&fake, odd_hellos);
 
     cr_assert_eq(fake.nr_hellos, 1);
     cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
     cr_assert_eq(fake.seen[0].hdr.cookie, 0xc00c1e);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 static bool need_cookie_once(struct fake_exchange *exchange)
 {
-    if (is_hello(exchange) || exchange->nth != 1)
+    if (fake_is_hello(exchange) || exchange->nth != 1)
         return false;
     exchange->fake->cookie = 0x2222;
     fake_refuse(exchange, KVR_NEED_COOKIE, 0);
@@ -121,7 +98,7 @@ static bool need_cookie_once(struct fake_exchange *exchange)
 
 Test(session, fetches_a_new_cookie_and_goes_on_in_the_same_session)
 {
-    struct kvr_client *client = start(need_cookie_once);
+    struct kvr_client *client = fake_open(&fake, need_cookie_once);
 
     cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
     cr_assert_eq(kvr_put(client, "k", 1, "v", 1, 0), KVR_OK);
@@ -133,12 +110,12 @@ Test(session, fetches_a_new_cookie_and_goes_on_in_the_same_session)
     cr_assert_eq(fake.seen[2].hdr.seq, fake.seen[1].hdr.seq, "a write repeats itself");
     cr_assert_eq(fake.seen[2].hdr.seq, 1);
     cr_assert_eq(fake.seen[3].hdr.seq, 2);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 static bool restarted(struct fake_exchange *exchange)
 {
-    if (is_hello(exchange) || exchange->nth != 1)
+    if (fake_is_hello(exchange) || exchange->nth != 1)
         return false;
     exchange->fake->cookie = 0x3333;
     exchange->fake->hello.boot = 2;
@@ -148,7 +125,7 @@ static bool restarted(struct fake_exchange *exchange)
 
 Test(session, begins_a_new_one_when_the_server_has_forgotten_the_old)
 {
-    struct kvr_client *client = start(restarted);
+    struct kvr_client *client = fake_open(&fake, restarted);
 
     cr_assert_eq(kvr_put(client, "k", 1, "v", 1, 0), KVR_OK);
     cr_assert_eq(kvr_put(client, "k", 1, "w", 1, 0), KVR_OK);
@@ -158,7 +135,7 @@ Test(session, begins_a_new_one_when_the_server_has_forgotten_the_old)
     cr_assert_eq(fake.seen[1].hdr.seq, 2);
     cr_assert_eq(fake.seen[2].hdr.seq, 1, "numbers start again");
     cr_assert_eq(fake.seen[2].hdr.floor, 1);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(session, says_hello_again_before_the_cookie_is_too_old)
@@ -177,5 +154,5 @@ Test(session, says_hello_again_before_the_cookie_is_too_old)
     nanosleep(&pause, NULL);
     cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
     cr_assert_geq(fake.nr_hellos, 3);
-    finish(client);
+    fake_finish(&fake, client);
 }

@@ -12,32 +12,9 @@
 
 static struct fake_server fake;
 
-static struct kvr_client *start(bool (*answer)(struct fake_exchange *))
-{
-    fake_setup(&fake);
-    fake.answer = answer;
-    fake_start(&fake);
-    return fake_client(&fake, NULL);
-}
-
-static struct kvr_client_stats finish(struct kvr_client *client)
-{
-    struct kvr_client_stats stats;
-
-    kvr_client_stats(client, &stats);
-    kvr_close(client);
-    fake_stop(&fake);
-    return stats;
-}
-
-static bool is_hello(const struct fake_exchange *exchange)
-{
-    return exchange->records[0]->op == KVR_HELLO;
-}
-
 static bool silent(struct fake_exchange *exchange)
 {
-    return !is_hello(exchange);
+    return !fake_is_hello(exchange);
 }
 
 static unsigned nr_done;
@@ -50,7 +27,7 @@ static void count_done(struct kvr_call *call)
 
 Test(calls, batches_share_datagrams)
 {
-    struct kvr_client *client = start(NULL);
+    struct kvr_client *client = fake_open(&fake, NULL);
     static struct kvr_call calls[64];
     static uint8_t buffers[64][8];
 
@@ -66,12 +43,12 @@ Test(calls, batches_share_datagrams)
     for (unsigned i = 0; i < fake.nr_seen; i++)
         cr_assert_leq(fake.seen[i].hdr.nr_ops, i < 3 ? KVR_OPS_MAX : KVR_MUTATIONS_MAX);
     cr_assert_leq(fake.nr_seen, 8);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(calls, a_batch_tells_each_calls_own_status)
 {
-    struct kvr_client *client = start(NULL);
+    struct kvr_client *client = fake_open(&fake, NULL);
     struct kvr_call calls[] = {{.op = KVR_CALL_PING},
                                {.op = KVR_CALL_GET, .key = {"k", 1}},
                                {.op = KVR_CALL_GET, .key = {"k", 0}},
@@ -82,12 +59,12 @@ Test(calls, a_batch_tells_each_calls_own_status)
     cr_assert_eq(calls[1].status, KVR_MISS);
     cr_assert_eq(calls[2].status, KVR_INVALID);
     cr_assert_eq(calls[3].status, KVR_OK);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(calls, submitted_ones_end_in_poll_exactly_once)
 {
-    struct kvr_client *client = start(NULL);
+    struct kvr_client *client = fake_open(&fake, NULL);
     struct kvr_call call = {.op = KVR_CALL_PING, .done = count_done};
 
     cr_assert_eq(kvr_submit(client, &call), KVR_OK);
@@ -99,12 +76,12 @@ Test(calls, submitted_ones_end_in_poll_exactly_once)
     cr_assert_eq(kvr_poll(client, -1), 0, "nothing is submitted");
     cr_assert_eq(kvr_submit(client, &call), KVR_OK);
     cr_assert_eq(kvr_poll(client, 1000), 1);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(calls, the_descriptor_tells_when_poll_has_work)
 {
-    struct kvr_client *client = start(NULL);
+    struct kvr_client *client = fake_open(&fake, NULL);
     struct pollfd fd = {.fd = kvr_fd(client), .events = POLLIN};
     struct kvr_call call = {.op = KVR_CALL_PING, .done = count_done};
 
@@ -122,12 +99,12 @@ Test(calls, the_descriptor_tells_when_poll_has_work)
     if (poll(&fd, 1, 100) == 1)
         kvr_poll(client, 0);
     cr_assert_eq(poll(&fd, 1, 50), 0);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(calls, the_descriptor_tells_of_retransmissions_and_deadlines)
 {
-    struct kvr_client *client = start(silent);
+    struct kvr_client *client = fake_open(&fake, silent);
     struct pollfd fd = {.fd = kvr_fd(client), .events = POLLIN};
     struct kvr_call call = {.op = KVR_CALL_PING, .done = count_done, .timeout_ms = 100};
 
@@ -138,12 +115,12 @@ Test(calls, the_descriptor_tells_of_retransmissions_and_deadlines)
     }
     cr_assert_eq(call.status, KVR_TIMEOUT);
     cr_assert_gt(fake.nr_seen, 2);
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(calls, canceled_ones_end_at_the_next_poll)
 {
-    struct kvr_client *client = start(silent);
+    struct kvr_client *client = fake_open(&fake, silent);
     struct kvr_call call = {
         .op = KVR_CALL_PUT, .key = {"k", 1}, .value = "v", .value_len = 1, .done = count_done};
 
@@ -156,17 +133,17 @@ Test(calls, canceled_ones_end_at_the_next_poll)
     cr_assert_eq(call.status, KVR_CANCELED);
     kvr_cancel(client, &call);
     cr_assert_eq(kvr_poll(client, 0), 0, "it is over");
-    finish(client);
+    fake_finish(&fake, client);
 }
 
 Test(calls, that_run_when_the_handle_closes_are_canceled)
 {
-    struct kvr_client *client = start(silent);
+    struct kvr_client *client = fake_open(&fake, silent);
     struct kvr_call call = {.op = KVR_CALL_PING, .done = count_done};
 
     kvr_submit(client, &call);
     kvr_poll(client, 5);
-    finish(client);
+    fake_finish(&fake, client);
     cr_assert_eq(nr_done, 1);
     cr_assert_eq(call.status, KVR_CANCELED);
 }
@@ -183,16 +160,16 @@ Test(calls, may_be_submitted_from_done)
 {
     struct kvr_call call = {.op = KVR_CALL_PING, .done = submit_next};
 
-    chained = start(NULL);
+    chained = fake_open(&fake, NULL);
     kvr_submit(chained, &call);
     while (nr_done < 10)
         cr_assert_eq(kvr_poll(chained, 1000), 1);
-    finish(chained);
+    fake_finish(&fake, chained);
 }
 
 Test(calls, bad_arguments_are_refused_before_anything_is_sent)
 {
-    struct kvr_client *client = start(NULL);
+    struct kvr_client *client = fake_open(&fake, NULL);
     static uint8_t key[KVR_KEY_MAX + 1];
     struct kvr_call view = {.op = KVR_CALL_GET, .key = {"k", 1}, .count = 2};
     struct kvr_call unknown = {.op = (enum kvr_call_op)99};
@@ -206,5 +183,5 @@ Test(calls, bad_arguments_are_refused_before_anything_is_sent)
     cr_assert_eq(kvr_do(client, &unknown), KVR_INVALID);
     cr_assert_eq(kvr_put(client, "k", 1, key, (size_t)KVR_VALUE_MAX + 1, 0), KVR_TOO_LARGE);
     cr_assert_eq(fake.nr_seen, 0);
-    finish(client);
+    fake_finish(&fake, client);
 }
