@@ -9,7 +9,7 @@
 #include <string.h>
 
 #if defined(__x86_64__)
-#define SHORT_MAX 256u
+#define SHORT_MAX CRC32C_SHORT_MAX
 
 static bool has_instruction;
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "dataplane/cookie.h"
 #include "dataplane/handoff.h"
+#include "dataplane/reply.h"
 #include "dataplane/session.h"
 #include "dataplane/upload.h"
 #include "shm/reclaim.h"
@@ -156,6 +157,7 @@ static void hold_train_max(struct core *core)
 
 void core_tick(struct core *core, uint64_t now_ns)
 {
+    answer_latency(core, now_ns);
     core->now_ns = now_ns;
     core->now_ms = arena_ms(core->arena, now_ns);
     /* acquire: with the release in live_publish, the copy is complete */

@@ -6,6 +6,7 @@
 #include "dataplane/ops.h"
 #include "dataplane/parse.h"
 #include "dataplane/view.h"
+#include "shm/probe.h"
 
 #define RECORD ((uint32_t)sizeof(struct kvr_get_rep))
 #define CROWD 512u /* do not squeeze less than this beside other records if more is to come */
@@ -29,10 +30,16 @@ static uint32_t zero_copy_min(const struct core *core)
     return core->now->zero_copy_min > least ? core->now->zero_copy_min : least;
 }
 
+/* Bytes of a value that fit a datagram of their own. */
+static uint32_t record_most(const struct answer *answer)
+{
+    return (answer_most(answer) - RECORD) & ~7u;
+}
+
 /* How many of the left bytes the next record carries: what fits the open datagram, or a new one. */
 static uint32_t next_len(const struct train *train, uint32_t left)
 {
-    uint32_t most = (answer_most(train->answer) - RECORD) & ~7u;
+    uint32_t most = record_most(train->answer);
     uint32_t open = answer_left(train->answer);
     uint32_t fits = open > RECORD ? (open - RECORD) & ~7u : 0;
 
@@ -43,6 +50,21 @@ static uint32_t next_len(const struct train *train, uint32_t left)
     return left < most ? left : most;
 }
 
+/* len bytes of a value and zeroes up to the next multiple of 8. No byte is needed after it is
+ * overwritten: value and reply never overlap. */
+static inline void copy_padded(uint8_t *to, const uint8_t *bytes, uint32_t len)
+{
+    uint64_t zero = 0;
+
+    if (len == 0)
+        return;
+    memcpy(to + align8(len) - sizeof(zero), &zero, sizeof(zero));
+    if (len == CACHE_LINE) /* inline */
+        memcpy(to, bytes, CACHE_LINE);
+    else
+        memcpy(to, bytes, len);
+}
+
 /* Sends the record with len bytes from pos on. False: no buffer. */
 static bool send_record(struct train *train, uint32_t pos, uint32_t len)
 {
@@ -50,6 +72,8 @@ static bool send_record(struct train *train, uint32_t pos, uint32_t len)
     bool tail = bytes && len >= train->zero_copy_min && len % 8 == 0;
     uint32_t size = RECORD + align8(len);
     uint8_t *at;
+
+    train->answer->last &= !tail;
 
     /* A tail is bytes of the datagram, so its room is taken with the record's and given back. */
     at = answer_room(train->answer, size);
@@ -65,11 +89,12 @@ static bool send_record(struct train *train, uint32_t pos, uint32_t len)
                     train->block->block, bytes, len);
         return true;
     }
+    if (likely(bytes != NULL)) {
+        copy_padded(at + RECORD, bytes, len);
+        return true;
+    }
     memset(at + size - 8, 0, len > 0 ? 8 : 0);
-    if (bytes)
-        memcpy(at + RECORD, bytes, len);
-    else
-        view_copy(train->view, train->block->value, pos, len, at + RECORD);
+    view_copy(train->view, train->block->value, pos, len, at + RECORD);
     return true;
 }
 
@@ -101,6 +126,15 @@ static bool lease(struct core *core, const struct request_op *op, uint32_t block
     return partition_lease(core->partitions[op->partition], block, lease_ms, core->now_ms);
 }
 
+static bool find(const struct core *core, const struct request_op *op, struct block_view *block)
+{
+    if (likely(op->found != NULL) &&
+        likely(probe_view(core->arena, op->partition, op->found, core->now_ms, block)))
+        return true;
+    return index_find(core->arena, op->partition, op->hash, op->key, op->key_len, core->now_ms,
+                      block);
+}
+
 int op_get(struct core *core, struct request *request, struct request_op *op, struct answer *answer)
 {
     struct kvr_get_req get;
@@ -111,8 +145,7 @@ int op_get(struct core *core, struct request *request, struct request_op *op, st
     if (core->train_budget == 0)
         return OP_PARK;
     memcpy(&get, op->record, sizeof(get));
-    if (!index_find(core->arena, op->partition, op->hash, op->key, op->key_len, core->now_ms,
-                    &block))
+    if (!find(core, op, &block))
         return miss(core, request, op, answer, get.op.flags & KVR_GET_QUIET);
     if (get.ref != 0 && get.ref != block.ref)
         return op_say(answer, op, KVR_STALE);
@@ -141,6 +174,7 @@ int op_get(struct core *core, struct request *request, struct request_op *op, st
     if (get.op.flags & KVR_GET_META)
         end = pos;
     core->train_budget -= end - pos < core->train_budget ? end - pos : core->train_budget;
+    answer->last = request->nr_ops == 1 && end - pos <= record_most(answer);
     send_train(&train, pos, end);
     counter_add(&core->stats->value_bytes_out, end - pos);
     answer_count(core, request, op, KVR_OK);

@@ -78,8 +78,6 @@ static enum parse_verdict check_header(const struct parse_env *env, struct reque
                                        struct parse_fault *fault)
 {
     struct kvr_hdr *hdr = &request->hdr;
-    struct kvr_hdr blank;
-    uint32_t crc;
 
     if (request->len < sizeof(*hdr))
         return drop(fault, DROP_short_header);
@@ -88,12 +86,7 @@ static enum parse_verdict check_header(const struct parse_env *env, struct reque
         return drop(fault, DROP_bad_magic);
     if (hdr->kind != KVR_REQUEST)
         return drop(fault, DROP_bad_kind);
-    blank = *hdr;
-    blank.crc = 0;
-    crc = crc32c(0, &blank, sizeof(blank));
-    if (request->len > sizeof(blank))
-        crc = crc32c(crc, request->msg + sizeof(blank), request->len - sizeof(blank));
-    if (crc != hdr->crc)
+    if (crc32c_datagram(request->msg, request->len) != hdr->crc)
         return drop(fault, DROP_bad_crc);
     if (hdr->version != KVR_VERSION)
         return refuse(fault, DROP_bad_version, KVR_BAD_VERSION);
@@ -285,6 +278,7 @@ static enum parse_verdict parse_op(const struct parse_env *env, struct request *
     if (head.idx != i || head.status != 0 || (head.flags & ~shapes[head.op].flags) != 0)
         return bad_field(fault);
     op->record = (const struct kvr_op *)(const void *)(request->msg + at);
+    op->found = NULL;
     op->opcode = head.op;
     op->state = OP_PENDING;
     op->mutation = 0;
@@ -292,21 +286,21 @@ static enum parse_verdict parse_op(const struct parse_env *env, struct request *
     return verdict == PARSE_OK ? check_op(env, request, op, head.size, fault) : verdict;
 }
 
-/* What only all ops together show. */
-static enum parse_verdict count_ops(struct request *request, struct parse_fault *fault)
+/* What only all ops together show. kinds: bit per opcode. */
+static enum parse_verdict check_ops(struct request *request, uint32_t kinds,
+                                    struct parse_fault *fault)
 {
-    for (unsigned i = 0; i < request->nr_ops; i++) {
-        struct request_op *op = &request->ops[i];
-
-        if (op_mutates(op->opcode))
-            op->mutation = request->nr_mutations++;
-        request->uploads |= op_uploads(op->opcode);
-        request->gets |= op->opcode == KVR_GET;
-    }
+    request->uploads = (kinds & OPS_UPLOADS) != 0;
+    request->gets = (kinds & 1u << KVR_GET) != 0;
+    if (likely(!(kinds & OPS_MUTATE)))
+        return PARSE_OK;
     fault->opcode = 0;
+    for (unsigned i = 0; i < request->nr_ops; i++)
+        if (op_mutates(request->ops[i].opcode))
+            request->ops[i].mutation = request->nr_mutations++;
     if (request->nr_mutations > KVR_MUTATIONS_MAX)
         return refuse(fault, DROP_limit, KVR_LIMIT);
-    if (request->nr_mutations > 0 && request->hdr.seq == 0)
+    if (request->hdr.seq == 0)
         return refuse(fault, DROP_bad_field, KVR_BAD_FIELD);
     return PARSE_OK;
 }
@@ -314,7 +308,7 @@ static enum parse_verdict count_ops(struct request *request, struct parse_fault 
 enum parse_verdict parse_request(const struct parse_env *env, struct request *request,
                                  struct parse_fault *fault)
 {
-    uint32_t at = sizeof(struct kvr_hdr);
+    uint32_t at = sizeof(struct kvr_hdr), kinds = 0;
     enum parse_verdict verdict;
 
     fault->opcode = 0;
@@ -329,10 +323,11 @@ enum parse_verdict parse_request(const struct parse_env *env, struct request *re
         verdict = parse_op(env, request, i, at, &size, fault);
         if (verdict != PARSE_OK)
             return verdict;
+        kinds |= 1u << request->ops[i].opcode;
         at += size;
     }
     if (at != request->len)
         return bad_length(fault);
     request->nr_ops = request->nr_open = request->hdr.nr_ops;
-    return count_ops(request, fault);
+    return check_ops(request, kinds, fault);
 }

@@ -3,6 +3,7 @@
  * the ops. Invariant: a header is written last, when its length and CRC32C are known. */
 #include "dataplane/reply.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/crc32c.h"
@@ -62,40 +63,29 @@ void answer_count(struct core *core, const struct request *request, const struct
 
 void answer_latency(struct core *core, uint64_t now_ns)
 {
+    if (core->burst_ns == 0)
+        return;
     for (unsigned op = 0; op < KVR_OPCODES; op++) {
-        for (; core->answered[op] > 0; core->answered[op]--)
-            histogram_add(&core->stats->latency[op], elapsed(core->burst_ns, now_ns));
+        if (core->answered[op] == 0)
+            continue;
+        histogram_add_many(&core->stats->latency[op], elapsed(core->burst_ns, now_ns),
+                           core->answered[op]);
+        core->answered[op] = 0;
     }
-}
-
-void answer_begin(struct answer *answer, struct core *core, struct request *request)
-{
-    answer->core = core;
-    answer->request = request;
-    answer->open = false;
-}
-
-uint32_t answer_most(const struct answer *answer)
-{
-    uint32_t wanted = answer->request->hdr.reply_max * 64u;
-
-    if (wanted == 0)
-        wanted = KVR_DATAGRAM_MIN_MAX;
-    return (wanted < answer->core->max_datagram ? wanted : answer->core->max_datagram) - HEADER;
-}
-
-uint32_t answer_left(const struct answer *answer)
-{
-    return answer->open ? answer->limit - answer->reply.len : 0;
+    core->burst_ns = 0;
 }
 
 static bool open_datagram(struct answer *answer)
 {
     struct core *core = answer->core;
-    const struct peer *peer = &answer->request->peer;
+    struct transport *transport = core->transport;
+    struct request *request = answer->request;
 
-    if (!core->transport->ops->reply_begin(core->transport, peer, &answer->reply)) {
-        note_drop(core, answer->request, DROP_no_buffer, 0);
+    answer->in_place =
+        answer->last && transport->ops->reply_in_place(transport, request, &answer->reply);
+    if (!answer->in_place &&
+        !transport->ops->reply_begin(transport, &request->peer, &answer->reply)) {
+        note_drop(core, request, DROP_no_buffer, 0);
         return false;
     }
     answer->limit = answer_most(answer) + HEADER;
@@ -110,52 +100,48 @@ static bool open_datagram(struct answer *answer)
 /* hdr.partition of the reply: one that this core owns. */
 static uint16_t answering(const struct core *core, const struct request *request)
 {
-    bool own = partition_owner(core, request->hdr.partition) == core->index;
+    bool own = core->partitions[request->hdr.partition] != NULL;
 
     return own ? request->hdr.partition : (uint16_t)core->index;
 }
 
-/* Writes the header of a datagram whose last tail_len bytes lie elsewhere. */
+/* Writes the header of a datagram whose last tail_len bytes lie elsewhere. What is not set here is
+ * echoed. */
 static void seal(struct core *core, const struct request *request, struct reply *reply,
                  enum kvr_status status, uint8_t nr_records, uint32_t retry_us, const uint8_t *tail,
                  uint32_t tail_len)
 {
-    struct kvr_hdr hdr = {.magic = KVR_MAGIC,
-                          .version = KVR_VERSION,
-                          .kind = KVR_REPLY,
-                          .status = (uint8_t)status,
-                          .priority = request->hdr.priority,
-                          .len = (uint16_t)(reply->len + tail_len),
-                          .nr_ops = nr_records,
-                          .id = request->hdr.id,
-                          .session = request->hdr.session,
-                          .cookie = request->hdr.cookie,
-                          .deadline_us = retry_us,
-                          .seq = request->hdr.seq,
-                          .floor = request->hdr.floor,
-                          .tenant = request->hdr.tenant,
-                          .partition = answering(core, request)};
+    struct kvr_hdr hdr = request->hdr;
     uint32_t crc;
 
+    hdr.version = KVR_VERSION;
+    hdr.kind = KVR_REPLY;
+    hdr.status = (uint8_t)status;
+    hdr.len = (uint16_t)(reply->len + tail_len);
+    hdr.nr_ops = nr_records;
+    hdr.reply_max = 0;
+    hdr.deadline_us = retry_us;
+    hdr.partition = answering(core, request);
     memcpy(reply->bytes, &hdr, sizeof(hdr));
-    crc = crc32c(0, reply->bytes, reply->len);
-    if (tail_len > 0)
+    crc = crc32c_datagram(reply->bytes, reply->len);
+    if (unlikely(tail_len > 0))
         crc = crc32c(crc, tail, tail_len);
     memcpy(reply->bytes + offsetof(struct kvr_hdr, crc), &crc, sizeof(crc));
     counter_add(&core->stats->tx_datagrams, 1);
     counter_add(&core->stats->tx_bytes, reply->len + tail_len);
 }
 
-void answer_end(struct answer *answer)
+bool answer_end(struct answer *answer)
 {
     struct core *core = answer->core;
     struct request *request = answer->request;
 
     if (!answer->open)
-        return;
+        return false;
     seal(core, request, &answer->reply, KVR_OK, answer->nr_records, 0, NULL, 0);
     core->transport->ops->reply_send(core->transport, &request->peer, &answer->reply);
     answer->open = false;
+    return answer->in_place;
 }
 
 uint8_t *answer_room(struct answer *answer, uint32_t size)
@@ -180,8 +166,10 @@ void answer_record(struct answer *answer, const struct request_op *op, enum kvr_
                    void *record, uint32_t size)
 {
     struct kvr_op head = answer_head(answer->request, op, status, size);
-    uint8_t *at = answer_room(answer, size);
+    uint8_t *at;
 
+    answer->last = answer->request->nr_ops == 1;
+    at = answer_room(answer, size);
     if (at) {
         memcpy(record, &head, sizeof(head));
         memcpy(at, record, size);
@@ -202,6 +190,7 @@ void answer_tail(struct answer *answer, struct partition *partition, uint32_t bl
     struct core *core = answer->core;
     struct transport *transport = core->transport;
 
+    assert(!answer->in_place);
     seal(core, answer->request, &answer->reply, KVR_OK, answer->nr_records, 0, tail, len);
     if (transport->ops->reply_attach(transport, &answer->reply, partition, block, tail, len)) {
         counter_add(&core->stats->tx_zero_copy, 1);

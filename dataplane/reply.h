@@ -15,15 +15,36 @@ struct answer {
     uint32_t limit; /* bytes of the open datagram */
     uint8_t nr_records;
     bool open;
+    bool last;     /* of the request's bytes nothing is needed any more: the reply may take them */
+    bool in_place; /* and it did */
 };
 
-void answer_begin(struct answer *answer, struct core *core, struct request *request);
-/* Sends what is open. */
-void answer_end(struct answer *answer);
+static inline void answer_begin(struct answer *answer, struct core *core, struct request *request)
+{
+    answer->core = core;
+    answer->request = request;
+    answer->open = answer->last = answer->in_place = false;
+}
+
+/* Sends what is open. True: the request went with it, as if released. */
+bool answer_end(struct answer *answer);
 
 /* Bytes that a record may have in the open datagram, 0 if none is open; and in a fresh one. */
-uint32_t answer_left(const struct answer *answer);
-uint32_t answer_most(const struct answer *answer);
+static inline uint32_t answer_left(const struct answer *answer)
+{
+    return answer->open ? answer->limit - answer->reply.len : 0;
+}
+
+static inline uint32_t answer_most(const struct answer *answer)
+{
+    uint32_t wanted = answer->request->hdr.reply_max * 64u;
+
+    if (wanted == 0)
+        wanted = KVR_DATAGRAM_MIN_MAX;
+    if (wanted > answer->core->max_datagram)
+        wanted = answer->core->max_datagram;
+    return wanted - (uint32_t)sizeof(struct kvr_hdr);
+}
 
 /* Room for a record of size bytes (a multiple of 8), in the open datagram if it fits, else in a new
  * one. NULL: too large for any (nothing is sent) or no buffer (counted). The caller writes all of
@@ -40,7 +61,7 @@ static inline struct kvr_op answer_head(const struct request *request, const str
                            .size = (uint16_t)size};
 }
 
-/* A record that is a fixed struct; its head is filled in here. */
+/* A record that is a fixed struct, the last thing that the op says; its head is filled in here. */
 void answer_record(struct answer *answer, const struct request_op *op, enum kvr_status status,
                    void *record, uint32_t size);
 /* A record that is the head alone. */

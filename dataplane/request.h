@@ -11,6 +11,8 @@
 #include "kvrail/proto.h"
 #include "kvrail/status.h"
 
+struct block_desc;
+
 /* Where a datagram came from, and so where its replies go. Ports in host byte order. */
 struct peer {
     uint8_t ip[16];       /* IPv6, or IPv4 mapped */
@@ -29,6 +31,9 @@ enum op_state {
 struct request_op {
     const struct kvr_op *record; /* in the datagram; parse checked every length in it */
     const uint8_t *key;          /* key_len bytes, or NULL */
+    /* GET, while the burst it came in is in work: the key's block as a probe ahead of its turn
+     * found it, or NULL if that has to be looked up. */
+    const struct block_desc *found;
     struct key_hash hash;
     uint16_t key_len;
     uint8_t opcode;

@@ -30,6 +30,11 @@ struct transport_ops {
     void (*release)(struct transport *transport, struct request *request);
     /* A buffer for a datagram to peer. False: none left (the engine counts it). */
     bool (*reply_begin)(struct transport *transport, const struct peer *peer, struct reply *reply);
+    /* Like reply_begin, but the reply takes the request's own buffer: it may be written from
+     * request->msg on, and reply_send ends request and bytes as release would. False: this buffer
+     * cannot (the engine calls reply_begin). */
+    bool (*reply_in_place)(struct transport *transport, struct request *request,
+                           struct reply *reply);
     /* Ends the datagram with bytes of a sealed value, sent from where they lie: pins the block
      * until the device is done. False: cannot (the engine copies them instead). Nothing may be
      * written to the reply after it. Only for tails of at least zero_copy_min bytes. */

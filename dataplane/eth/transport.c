@@ -210,6 +210,25 @@ static bool eth_reply_begin(struct transport *transport, const struct peer *peer
     return true;
 }
 
+static bool eth_reply_in_place(struct transport *transport, struct request *request,
+                               struct reply *reply)
+{
+    struct rte_mbuf *frame = request->frame;
+    uint32_t off = (uint32_t)(request->msg - (const uint8_t *)frame->buf_addr);
+
+    /* Buffers that belong to the device or to somebody else too are only read. */
+    if (unlikely(!RTE_MBUF_DIRECT(frame) || rte_mbuf_refcnt_read(frame) != 1 ||
+                 frame->buf_len - off < transport->max_datagram))
+        return false;
+    frame->data_off = (uint16_t)off;
+    frame->ol_flags = 0;
+    reply->bytes = (uint8_t *)frame->buf_addr + off;
+    reply->room = transport->max_datagram;
+    reply->len = 0;
+    reply->frame = frame;
+    return true;
+}
+
 /* The device has sent the bytes. Any core. */
 static void unpin(void *bytes, void *opaque)
 {
@@ -340,6 +359,7 @@ static const struct transport_ops eth_ops = {
     .rx = eth_rx,
     .release = eth_release,
     .reply_begin = eth_reply_begin,
+    .reply_in_place = eth_reply_in_place,
     .reply_attach = eth_reply_attach,
     .reply_send = eth_reply_send,
     .flush = eth_flush,
