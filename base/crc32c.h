@@ -14,24 +14,28 @@
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t len);
 
 #if defined(__SSE4_2__)
-/* state: the inverted CRC. */
-static inline uint32_t crc32c_step(uint32_t state, const uint8_t *at, size_t len)
+static inline uint64_t crc32c_word(uint64_t state, const uint8_t *at)
 {
-    uint64_t wide = state, word[4];
+    uint64_t word;
 
-    for (; len >= sizeof(word); len -= sizeof(word), at += sizeof(word)) {
-        memcpy(word, at, sizeof(word));
-        wide = __builtin_ia32_crc32di(wide, word[0]);
-        wide = __builtin_ia32_crc32di(wide, word[1]);
-        wide = __builtin_ia32_crc32di(wide, word[2]);
-        wide = __builtin_ia32_crc32di(wide, word[3]);
+    memcpy(&word, at, sizeof(word));
+    return __builtin_ia32_crc32di(state, word);
+}
+
+/* state: the inverted CRC. len: a multiple of 8. */
+static inline uint64_t crc32c_words(uint64_t state, const uint8_t *at, size_t len)
+{
+    const uint8_t *end = at + len;
+
+    for (; end - at >= 32; at += 32) {
+        state = crc32c_word(state, at);
+        state = crc32c_word(state, at + 8);
+        state = crc32c_word(state, at + 16);
+        state = crc32c_word(state, at + 24);
     }
-    for (; len >= 8; len -= 8, at += 8) {
-        memcpy(word, at, 8);
-        wide = __builtin_ia32_crc32di(wide, word[0]);
-    }
-    for (state = (uint32_t)wide; len > 0; len--)
-        state = __builtin_ia32_crc32qi(state, *at++);
+#pragma GCC unroll 0
+    for (; at < end; at += 8)
+        state = crc32c_word(state, at);
     return state;
 }
 #endif
@@ -40,18 +44,16 @@ static inline uint32_t crc32c_step(uint32_t state, const uint8_t *at, size_t len
  * zero. */
 static inline uint32_t crc32c_datagram(const uint8_t *bytes, size_t len)
 {
-    uint32_t crc;
     uint64_t word[2];
 
-    memcpy(word, bytes, sizeof(word));
+    memcpy(&word[1], bytes + 8, 8);
     word[1] &= UINT32_MAX; /* little-endian, as the protocol */
 #if defined(__SSE4_2__)
-    crc = (uint32_t)__builtin_ia32_crc32di(__builtin_ia32_crc32di(UINT32_MAX, word[0]), word[1]);
-    if (len <= CRC32C_SHORT_MAX)
-        return ~crc32c_step(crc, bytes + sizeof(word), len - sizeof(word));
-    crc = ~crc;
-#else
-    crc = crc32c(0, word, sizeof(word));
+    if (len <= CRC32C_SHORT_MAX && len % 8 == 0) {
+        word[1] = __builtin_ia32_crc32di(crc32c_word(UINT32_MAX, bytes), word[1]);
+        return ~(uint32_t)crc32c_words(word[1], bytes + 16, len - 16);
+    }
 #endif
-    return crc32c(crc, bytes + sizeof(word), len - sizeof(word));
+    memcpy(&word[0], bytes, 8);
+    return crc32c(crc32c(0, word, sizeof(word)), bytes + sizeof(word), len - sizeof(word));
 }

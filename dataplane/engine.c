@@ -51,38 +51,37 @@ static unsigned parse_all(struct core *core, struct request **requests, unsigned
 /* The lookups of some requests, ahead of their turn, so that the cache misses overlap. */
 static void probe(const struct core *core, struct request *const *requests, unsigned n)
 {
-    const struct arena *arena = core->arena;
+    struct request_op *ops[PROBES + KVR_OPS_MAX];
+    const struct part_map *maps = core->arena->maps;
+    unsigned nr = 0;
 
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned j = 0; j < requests[i]->nr_ops; j++) {
-            const struct request_op *op = &requests[i]->ops[j];
+    for (unsigned i = 0; i < n; i++) {
+        struct request_op *op = requests[i]->ops, *end = op + requests[i]->nr_ops;
 
-            if (op->key && core->partitions[op->partition])
-                index_prefetch(arena, op->partition, op->hash);
+        for (; op < end; op++) {
+            if (!op->key || !core->partitions[op->partition])
+                continue;
+            probe_ahead(&maps[op->partition], op->hash);
+            ops[nr++] = op;
         }
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned j = 0; j < requests[i]->nr_ops; j++) {
-            struct request_op *op = &requests[i]->ops[j];
+    }
+    for (unsigned i = 0; i < nr; i++)
+        ops[i]->found = probe_bucket(&maps[ops[i]->partition], ops[i]->hash);
+    for (unsigned i = 0; i < nr; i++) {
+        struct request_op *op = ops[i];
 
-            if (op->key && core->partitions[op->partition])
-                op->found = probe_bucket(&arena->maps[op->partition], op->hash);
-        }
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned j = 0; j < requests[i]->nr_ops; j++) {
-            struct request_op *op = &requests[i]->ops[j];
-
-            if (op->found &&
-                (op->opcode != KVR_GET || !probe_block(arena, op->found, op->key, op->key_len)))
-                op->found = NULL;
-        }
+        if (op->found &&
+            (op->opcode != KVR_GET || !probe_block(core->arena, op->found, op->key, op->key_len)))
+            op->found = NULL;
+    }
 }
 
-/* As many of the next requests as have some PROBES ops together. */
+/* As many of the next requests as have PROBES ops together, or a few more. */
 static unsigned next_group(struct request *const *requests, unsigned n)
 {
     unsigned nr = 0, ops = 0;
 
-    while (nr < n && (nr == 0 || ops + requests[nr]->nr_ops <= PROBES))
+    while (nr < n && ops < PROBES)
         ops += requests[nr++]->nr_ops;
     return nr;
 }

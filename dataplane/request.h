@@ -47,6 +47,7 @@ struct request {
     void *frame;             /* the transport's buffer */
     const uint8_t *msg;      /* UDP payload, 8-byte aligned not guaranteed */
     uint32_t len;            /* bytes */
+    uint32_t room;           /* from msg on for a reply in place, max_datagram or more; 0: none */
     uint8_t nr_ops, nr_open; /* ops; of them not OP_DONE */
     uint8_t nr_mutations;
     uint8_t verdict; /* enum session_verdict on its seq, given by the owner of hdr.partition */
@@ -54,6 +55,7 @@ struct request {
     bool parked;     /* was, at least once */
     bool uploads;    /* has a WRITE, COMMIT or ABORT */
     bool gets;       /* has a GET */
+    bool plain;      /* has nothing but GETs of whole values without flags */
     struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */
     uint64_t arrived_ns, deadline_ns;
     struct kvr_hdr hdr; /* copy */

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lookups of a burst ahead of their turn, by the owner core: three passes, each over what the one
- * before it has fetched: index_prefetch, probe_bucket, probe_block. What the last one confirms is
+ * before it has fetched: probe_ahead, probe_bucket, probe_block. What the last one confirms is
  * the key's block for as long as it stays sealed and its reader is not quiescent. No seqlock:
  * nobody else changes what the owner reads. */
 #pragma once
 
 #include "shm/bucket.h"
 #include "shm/index.h"
+
+static inline void probe_ahead(const struct part_map *map, struct key_hash hash)
+{
+    prefetch_read(&map->buckets[hash_bucket(hash, map->nr_buckets)]);
+}
 
 /* Reads the bucket. The first descriptor with the key's tag, fetched ahead, or NULL. */
 static inline const struct block_desc *probe_bucket(const struct part_map *map,
@@ -23,22 +28,24 @@ static inline const struct block_desc *probe_bucket(const struct part_map *map,
     return desc;
 }
 
+static inline bool word_equal(const uint8_t *a, const uint8_t *b)
+{
+    uint64_t x, y;
+
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    return x == y;
+}
+
+/* len: at most KEY_INLINE. Words, of which the last ones may overlap. */
 static inline bool short_key_equal(const uint8_t *key, const uint8_t *other, uint32_t len)
 {
-    uint64_t a, b;
-
-    if (len < sizeof(a))
+    if (len < 8)
         return memcmp(key, other, len) == 0;
-    for (uint32_t at = 0; at + sizeof(a) < len; at += (uint32_t)sizeof(a)) {
-        memcpy(&a, key + at, sizeof(a));
-        memcpy(&b, other + at, sizeof(b));
-        if (a != b)
-            return false;
-    }
-    /* The last word overlaps the one before it. */
-    memcpy(&a, key + len - sizeof(a), sizeof(a));
-    memcpy(&b, other + len - sizeof(b), sizeof(b));
-    return a == b;
+    if (!word_equal(key, other) || !word_equal(key + len - 8, other + len - 8))
+        return false;
+    return len <= 16 ||
+           (word_equal(key + 8, other + 8) && word_equal(key + len - 16, other + len - 16));
 }
 
 /* Reads the descriptor: whether it is the key's sealed block. If so, the value's first two lines

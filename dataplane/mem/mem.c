@@ -37,6 +37,8 @@ static unsigned mem_rx(struct transport *transport, uint64_t now_ns, struct requ
         if (!mem->arrived)
             mem->arrived_tail = &mem->arrived;
         next->request.arrived_ns = now_ns;
+        if (mem->starved > 0) /* what is to fail now is the taking of a buffer */
+            next->request.room = 0;
         requests[n++] = &next->request;
     }
     return n;
@@ -67,21 +69,6 @@ static bool mem_reply_begin(struct transport *transport, const struct peer *peer
     memset(fresh, 0, sizeof(*fresh));
     fresh->peer = *peer;
     *reply = (struct reply){.bytes = fresh->bytes, .room = transport->max_datagram, .frame = fresh};
-    return true;
-}
-
-/* The reply is an allocation of its own all the same, so that the tests see it whole; the request's
- * bytes are spoilt here and the request ends with reply_send, as the contract says. */
-static bool mem_reply_in_place(struct transport *transport, struct request *request,
-                               struct reply *reply)
-{
-    struct mem_request *home = request->frame;
-
-    if (((struct mem_transport *)transport)->starved > 0 ||
-        !mem_reply_begin(transport, &request->peer, reply))
-        return false;
-    memset(home->bytes, 0xa5, request->len);
-    ((struct mem_reply *)reply->frame)->in_place = request;
     return true;
 }
 
@@ -116,9 +103,21 @@ static void mem_reply_send(struct transport *transport, const struct peer *peer,
     fresh->next = NULL;
     *mem->replies_tail = fresh;
     mem->replies_tail = &fresh->next;
-    if (fresh->in_place)
-        mem_release(transport, fresh->in_place);
-    fresh->in_place = NULL;
+}
+
+/* The test's reply is an allocation of its own; what is left of the request is spoilt. */
+static void mem_turn_round(struct transport *transport, struct request *request, uint32_t len)
+{
+    struct mem_request *home = request->frame;
+    struct reply reply;
+
+    if (mem_reply_begin(transport, &request->peer, &reply)) {
+        memcpy(reply.bytes, home->bytes, len);
+        reply.len = len;
+        mem_reply_send(transport, &request->peer, &reply);
+    }
+    memset(home->bytes, 0xa5, request->room);
+    mem_release(transport, request);
 }
 
 static unsigned mem_flush(struct transport *transport)
@@ -131,9 +130,9 @@ static const struct transport_ops mem_ops = {.name = "mem",
                                              .rx = mem_rx,
                                              .release = mem_release,
                                              .reply_begin = mem_reply_begin,
-                                             .reply_in_place = mem_reply_in_place,
                                              .reply_attach = mem_reply_attach,
                                              .reply_send = mem_reply_send,
+                                             .turn_round = mem_turn_round,
                                              .flush = mem_flush};
 
 struct transport *mem_create(uint32_t max_datagram, uint32_t zero_copy_min)
@@ -169,7 +168,8 @@ bool mem_inject(struct transport *transport, const struct peer *peer, const void
                 uint32_t len)
 {
     struct mem_transport *mem = (struct mem_transport *)transport;
-    struct mem_request *fresh = malloc(sizeof(*fresh) + len);
+    uint32_t room = len > transport->max_datagram ? len : transport->max_datagram;
+    struct mem_request *fresh = malloc(sizeof(*fresh) + room);
 
     if (!fresh)
         return false;
@@ -179,6 +179,7 @@ bool mem_inject(struct transport *transport, const struct peer *peer, const void
     fresh->request.frame = fresh;
     fresh->request.msg = fresh->bytes;
     fresh->request.len = len;
+    fresh->request.room = room;
     fresh->request.peer = *peer;
     *mem->arrived_tail = fresh;
     mem->arrived_tail = &fresh->next;

@@ -12,7 +12,6 @@
 struct mem_reply {
     struct mem_reply *next;
     struct peer peer;
-    struct request *in_place; /* whose buffer this is meant to be, until it is sent */
     struct partition *pinned; /* has the block of the tail, until taken */
     const uint8_t *tail;
     uint32_t block, head_len, len;
