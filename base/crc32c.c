@@ -49,7 +49,7 @@ __attribute__((target("sse4.2"))) static uint32_t blank_short(const uint8_t *fro
         state = __builtin_ia32_crc32di(state, *words);
     state = __builtin_ia32_crc32di(
         state, *words++ & (at % sizeof(word) ? UINT32_MAX : ~(uint64_t)UINT32_MAX));
-    for (; end - words >= 4; words += 4) {
+    for (; end - words >= 4; words += 4) { /* as fast as the instruction's latency allows */
         state = __builtin_ia32_crc32di(state, words[0]);
         state = __builtin_ia32_crc32di(state, words[1]);
         state = __builtin_ia32_crc32di(state, words[2]);
@@ -98,19 +98,23 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t len)
                                                : crc32c_long(crc, bytes, len);
 }
 
-uint32_t crc32c_blank(const void *bytes, size_t len, size_t at)
+__attribute__((noinline)) static uint32_t blank_long(const uint8_t *from, size_t len, size_t at)
 {
-    const uint8_t *from = bytes;
     size_t head = (at + 8) & ~(size_t)7; /* up to the end of the word that the blank lies in */
     uint32_t crc;
 
     if (has_instruction && head <= len && head <= SHORT_MAX) {
-        if (len <= SHORT_MAX)
-            return blank_short(from, len, at);
         crc = blank_short(from, head, at);
-        return crc32c_long(crc, from + head, len - head);
+        return crc32c(crc, from + head, len - head);
     }
     crc = crc32c(0, from, at);
     crc = crc32c(crc, "\0\0\0", 4);
     return crc32c(crc, from + at + 4, len - at - 4);
+}
+
+uint32_t crc32c_blank(const void *bytes, size_t len, size_t at)
+{
+    if (has_instruction && len <= SHORT_MAX && at + 8 <= len)
+        return blank_short(bytes, len, at);
+    return blank_long(bytes, len, at);
 }
