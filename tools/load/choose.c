@@ -170,7 +170,7 @@ static struct chosen *rest(struct chooser *c)
 struct chosen *chooser_next(struct chooser *c)
 {
     struct chosen *first = &c->gathered[0], *chosen;
-    uint8_t spare[KVR_KEY_MAX], *key;
+    uint8_t *key;
     uint32_t partition;
     enum bench_op kind;
     uint64_t id;
@@ -179,7 +179,7 @@ struct chosen *chooser_next(struct chooser *c)
         if (c->nr_again == 0)
             c->left--;
         kind = next_kind(c);
-        key = c->gathers ? spare : first->keys + first->nr * c->stride;
+        key = c->gathers ? c->key : first->keys + first->nr * c->stride;
         partition = next_key(c, key, &id);
         chosen = c->gathers ? &c->gathered[partition] : first;
         if (c->gathers)

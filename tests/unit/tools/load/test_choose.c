@@ -156,7 +156,7 @@ Test(choose, kinds_come_by_their_weights)
         cr_assert_eq(chosen->writes, writes);
         chosen->nr = 0;
     }
-    cr_assert_float_eq(seen[BENCH_PUT], 8000, 400);
+    cr_assert_float_eq((double)seen[BENCH_PUT], 8000, 400);
     cr_assert_eq(seen[BENCH_GET] + seen[BENCH_PUT], 40000);
     chooser_destroy(&chooser);
 }
@@ -195,8 +195,8 @@ Test(choose, the_hot_partition_gets_its_share)
         seen[chosen->partition]++;
         chosen->nr = 0;
     }
-    cr_assert_float_eq(seen[2], 7000, 200);
-    cr_assert_float_eq(seen[0], 1000, 200);
+    cr_assert_float_eq((double)seen[2], 7000, 200);
+    cr_assert_float_eq((double)seen[0], 1000, 200);
     chooser_destroy(&chooser);
 }
 

@@ -57,7 +57,7 @@ Test(flights, all_places_can_be_used_at_once)
     }
     cr_assert_eq(flights.nr_free, 0);
     for (int i = 0; i < 100; i++)
-        cr_assert_eq(flights_find(&flights, ids[i])->ops[15].id, i);
+        cr_assert_eq(flights_find(&flights, ids[i])->ops[15].id, (uint64_t)i);
     flights_destroy(&flights);
 }
 
