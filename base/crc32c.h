@@ -13,6 +13,10 @@
 /* crc32c(0, "123456789", 9) == 0xe3069283. Continue with the previous result as crc. */
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t len);
 
+/* The same of len bytes at once, of which the 4 at `at` (a multiple of 4) count as 0: a datagram
+ * that holds its own CRC. */
+uint32_t crc32c_blank(const void *bytes, size_t len, size_t at);
+
 #if defined(__SSE4_2__)
 static inline uint64_t crc32c_word(uint64_t state, const uint8_t *at)
 {
@@ -40,20 +44,18 @@ static inline uint64_t crc32c_words(uint64_t state, const uint8_t *at, size_t le
 }
 #endif
 
-/* Of a datagram of 16 bytes or more as its own header carries it: the four bytes at 12 count as
- * zero. */
+/* Of a datagram of 16 bytes or more, whose header holds its CRC at 12. */
 static inline uint32_t crc32c_datagram(const uint8_t *bytes, size_t len)
 {
-    uint64_t word[2];
-
-    memcpy(&word[1], bytes + 8, 8);
-    word[1] &= UINT32_MAX; /* little-endian, as the protocol */
 #if defined(__SSE4_2__)
+    uint64_t state;
+    uint32_t half;
+
     if (len <= CRC32C_SHORT_MAX && len % 8 == 0) {
-        word[1] = __builtin_ia32_crc32di(crc32c_word(UINT32_MAX, bytes), word[1]);
-        return ~(uint32_t)crc32c_words(word[1], bytes + 16, len - 16);
+        memcpy(&half, bytes + 8, sizeof(half));
+        state = __builtin_ia32_crc32di(crc32c_word(UINT32_MAX, bytes), half);
+        return ~(uint32_t)crc32c_words(state, bytes + 16, len - 16);
     }
 #endif
-    memcpy(&word[0], bytes, 8);
-    return crc32c(crc32c(0, word, sizeof(word)), bytes + sizeof(word), len - sizeof(word));
+    return crc32c_blank(bytes, len, 12);
 }
