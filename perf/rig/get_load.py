@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 from rig import echo, load, server
 from rig.context import Context
 from rig.result import Skipped
+from rig.testpmd import Place
 
 CACHE = {"cache_size": "256MiB", "blocks_max": "1500000"}  # for 1 M small values
 
@@ -66,18 +68,25 @@ def measure(running: server.Server, loader: load.LoadEngine, mix: load.Mix,
     }
 
 
+def memif_limit(context: Context, frame_bytes: float, seconds: float, mtu: int,
+                one_way: bool = False) -> echo.Rate:
+    """testpmd at both ends of a memif device like the server's."""
+    name = "limit"
+    socket = f"{context.folder}/{name}.sock"
+    if os.path.exists(socket):
+        os.unlink(socket)
+    here, there = (
+        Place(context.folder, server.memif(context.folder, role, name, mtu), cpu, other,
+              context.hugepages, mtu)
+        for role, cpu, other in (("server", context.server_cpu, context.load_cpu),
+                                 ("client", context.load_cpu, context.server_cpu)))
+    return echo.measure(here, there, round(frame_bytes), seconds, one_way, socket)
+
+
 def echo_run(context: Context, request_bytes: float, reply_bytes: float, mtu: int) -> dict:
     """The echo rate for frames of both sizes: 1 / mean of the times of a frame of each size."""
-    rates = []
-    for number, size in enumerate((request_bytes, reply_bytes)):
-        name = f"echo{number}"
-        server_device, client_device = (server.memif(context.folder, role, name)
-                                        for role in ("server", "client"))
-        rates.append(echo.measure(
-            context.folder, server_device, client_device, round(size), context.seconds / 2,
-            (context.server_cpu, context.load_cpu), context.hugepages, mtu,
-            f"{context.folder}/{name}.sock"))
-    first, second = rates
+    first, second = (memif_limit(context, size, context.seconds / 2, mtu)
+                     for size in (request_bytes, reply_bytes))
     return {
         "value": 2 / (1 / first.rx_s + 1 / second.rx_s),
         "request_size_rx_s": first.rx_s, "request_size_tx_s": first.tx_s,

@@ -13,8 +13,10 @@ from rig.child import Child
 URL = "udp://10.96.0.1:9690"
 
 
-def memif(folder: str, role: str, name: str = "memif") -> str:
-    return f"net_memif0,role={role},socket={folder}/{name}.sock,socket-abstract=no"
+def memif(folder: str, role: str, name: str = "memif", mtu: int = 1500) -> str:
+    """A device string. Large frames need large buffers, as kvrail chooses them."""
+    size = "" if mtu <= 1500 else f",bsize={(mtu + 22 + 80 + 1023) // 1024 * 1024}"
+    return f"net_memif0,role={role},socket={folder}/{name}.sock,socket-abstract=no{size}"
 
 
 class Server:

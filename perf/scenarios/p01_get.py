@@ -2,7 +2,7 @@
 """P1: single GETs of small values over memif, against the echo rate of the same device."""
 from __future__ import annotations
 
-from rig import echo, get_load
+from rig import get_load, testpmd
 from rig.context import Context, Side, take_turns
 from rig.load import Mix
 from rig.result import Figure, Result, Skipped
@@ -16,7 +16,7 @@ SETTING = get_load.Setting(Mix(batch=1, depth=256))
 
 def needs(context: Context) -> None:
     get_load.needs(context)
-    if why := echo.missing():
+    if why := testpmd.missing():
         raise Skipped(why)
 
 
