@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The limit of a device: how many frames a second dpdk-testpmd takes from it and sends back
-(macswap) when a second testpmd (flowgen) sends as fast as it can; or takes only, from txonly."""
+(macswap) when a second testpmd (flowgen) sends as fast as it can, or takes only (rxonly)."""
 from __future__ import annotations
 
 import dataclasses
@@ -23,20 +23,22 @@ def measure(server: Place, client: Place, frame_bytes: int, seconds: float, one_
             socket: str | None = None) -> Rate:
     """socket: a file that the server's device makes (memif), without which the client cannot
     start."""
-    here, there = ("rxonly", "txonly") if one_way else ("macswap", "flowgen")
+    here, there = ("rxonly", "flowgen") if one_way else ("macswap", "flowgen")
     with Testpmd("limit-server", server, here, []) as echo:
         if socket:
             echo.child.wait_for(lambda: os.path.exists(socket), 20, f"makes no {socket}")
         echo.ready()
         with Testpmd("limit-client", client, there, [f"--txpkts={frame_bytes}"]) as generator:
             generator.ready()
-            echo.ask("start")
-            generator.ask("start")
+            echo.start()
+            generator.start()
             time.sleep(SETTLE_S)
             before = echo.counters()
             time.sleep(seconds)
             after = echo.counters()
             generator.ask("stop")
+        if after["rx"] == before["rx"]:
+            raise echo.child.failure(f"no frame of {frame_bytes} bytes arrives")
     took = after["at"] - before["at"]
     return Rate(frame_bytes, (after["rx"] - before["rx"]) / took,
                 (after["tx"] - before["tx"]) / took)

@@ -60,7 +60,7 @@ class LoadEngine:
 
     def fill(self, mix: Mix) -> dict:
         """Stores every key; asks for next to nothing."""
-        few = dataclasses.replace(mix, batch=1)
+        few = dataclasses.replace(mix, batch=8 if mix.size.isdigit() and int(mix.size) <= 64 else 1)
         return _run([self.program, *self.fixed, *few.options(), "--count", "1000", "--warm"], 900)
 
 

@@ -46,8 +46,7 @@ class Testpmd:
                    f"0@{place.main_cpu},1@{place.cpu}", "--main-lcore=0", "--log-level=notice",
                    "--vdev", place.device, "--", "-i", "--nb-cores=1", f"--forward-mode={mode}",
                    f"--total-num-mbufs={mbufs}", f"--mbuf-size={room}", *options]
-        if jumbo:
-            command.append(f"--max-pkt-len={place.mtu + 18}")
+        # No --max-pkt-len: the drivers say 1,518 and carry what fits their buffers.
         self.child = Child(place.folder, name, command, talk=True)
 
     def __enter__(self) -> Testpmd:
@@ -65,6 +64,10 @@ class Testpmd:
         self.child.wait_for(lambda: self.child.said().count(PROMPT) > before.count(PROMPT), 10,
                             f"no answer to '{command}'")
         return self.child.said()[len(before):]
+
+    def start(self) -> None:
+        if "forwarding" not in self.ask("start"):
+            raise self.child.failure("does not forward")
 
     def counters(self) -> dict[str, float]:
         said = self.ask("show port stats 0")

@@ -73,6 +73,12 @@ def _memif_limit(context: Context, one_way: bool) -> dict:
     return {"value": rate.rx_s * FRAME, "frames_s": rate.rx_s}
 
 
+def _interfaces() -> list[str]:
+    """/sys shows those of another namespace."""
+    with open("/proc/net/dev", encoding="ascii") as lines:
+        return [line.partition(":")[0].strip() for line in lines]
+
+
 @contextlib.contextmanager
 def _bridge(context: Context) -> collections.abc.Iterator[None]:
     """testpmd carries the frames of the server's memif to a TAP device, where sockets are."""
@@ -83,7 +89,7 @@ def _bridge(context: Context) -> collections.abc.Iterator[None]:
                server.memif(context.folder, "client", mtu=MTU), "--vdev", f"net_tap0,iface={tap}",
                "--", "-i", "--forward-mode=io", "--nb-cores=1", "--total-num-mbufs=16384"]
     with Child(context.folder, "bridge", command, talk=True) as bridge:
-        bridge.wait_for(lambda: os.path.exists(f"/sys/class/net/{tap}"), 20, "no TAP device")
+        bridge.wait_for(lambda: tap in _interfaces(), 20, "no TAP device")
         bridge.wait_for(lambda: testpmd.PROMPT in bridge.said(), 20, "does not start")
         for words in (["addr", "add", "10.96.0.2/24", "dev", tap], ["link", "set", tap, "up"]):
             subprocess.run(["ip", *words], check=True)
