@@ -22,6 +22,7 @@ TARGET = 0.70
 MTU = 9000
 FRAME = MTU + testpmd.FRAME_HEAD
 BLOCKS = 128
+MEMIF_DEPTH = 4  # blocks in flight: they fit the device's ring
 MIX = {"keys": str(BLOCKS), "size": "2MiB", "dist": "uniform", "batch": 1}
 SETTINGS = {"mtu": MTU, "cache_size": "768MiB", "packet_memory": 192, "packet_buffers": 16384,
             "idle": "spin", "rx_ring": 1024, "tx_ring": 1024}
@@ -32,9 +33,9 @@ def needs(_: Context) -> None:
         raise Skipped(why)
 
 
-def _server(context: Context, device: str) -> server.Server:
+def _server(context: Context, device: str, **more: object) -> server.Server:
     return server.Server(context.build, context.folder,
-                         {**SETTINGS, "device": device, "cpus": context.server_cpu})
+                         {**SETTINGS, "device": device, "cpus": context.server_cpu, **more})
 
 
 def _rate(said: dict, op: str) -> dict:
@@ -98,8 +99,9 @@ def _bridge(context: Context) -> collections.abc.Iterator[None]:
 
 
 def _memif_get(context: Context) -> dict:
-    mix = load.Mix(ops="get", depth=8, **MIX)
-    with _server(context, server.memif(context.folder, "server")) as running:
+    mix = load.Mix(ops="get", depth=MEMIF_DEPTH, **MIX)
+    # kvrail-load asks for a whole value at once.
+    with _server(context, server.memif(context.folder, "server"), train_max="2MiB") as running:
         with _bridge(context):
             load.bench(context.build, load.Mix(ops="put", depth=2, **MIX), 0.2, warm=True, enter=[],
                        more=["--timeout", "20s"])
