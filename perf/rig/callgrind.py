@@ -93,7 +93,9 @@ def count(command: list[str], toggles: list[str], exclude: tuple[str, ...] = (),
         if exclude and name.startswith(exclude):
             excluded += cost
         else:
-            by_function[function] += cost
+            # A stripped library has addresses only.
+            label = f"{function} in {name}" if function.startswith("0x") else function
+            by_function[label] += cost
     return Count(sum(by_function.values()), excluded,
                  sorted(by_function.items(), key=lambda item: -item[1]),
                  sorted(by_object.items(), key=lambda item: -item[1]), run.stdout)

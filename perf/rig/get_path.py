@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
 
 from rig import callgrind
 
@@ -20,6 +21,16 @@ class PathCost:
     driver_per_get: float  # left out of per_get
     functions: list[tuple[str, float]]  # per GET, the most expensive first
     program: dict  # what get_path says of itself
+
+
+def run(build: str, options: list[str], cpu: int) -> dict:
+    """Without callgrind, on a CPU of its own: what the program says of itself."""
+    program = os.path.join(build, "perf/callgrind/get_path")
+    done = subprocess.run(["taskset", "-c", str(cpu), program, *options], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"get_path: exit {done.returncode}: {done.stderr.strip()[-400:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def measure(build: str, options: list[str], keep: str | None = None) -> PathCost:
