@@ -63,18 +63,16 @@ static bool audit_memory(const struct partition *partition, uint32_t block, stru
 static bool audit_sealed(const struct partition *partition, uint32_t block, struct tally *tally)
 {
     const struct block_desc *desc = desc_of(partition, block);
+    const uint8_t *data = partition->arena->data;
     struct key_hash hash = block_hash(partition, desc);
-    const void *key = desc->key;
     struct index_place place;
 
     tally->sealed++;
     tally->value_bytes += desc->value_len;
     CHECK(desc->generation, "block %u has no generation", block);
-    CHECK(hash_bucket(hash, partition->map->nr_buckets) == partition->heads[block],
+    CHECK(hash_bucket(hash, partition->map->nr_buckets) == block_head(partition, desc),
           "block %u is filed under another bucket", block);
-    if (desc->key_len > KEY_INLINE)
-        key = partition->arena->data + (uint64_t)desc->key_place * DATA_UNIT;
-    CHECK(index_locate(&partition->index, partition->arena->data, hash, key, desc->key_len,
+    CHECK(index_locate(&partition->index, data, hash, desc_key(desc, data), desc->key_len,
                        &place) == block,
           "sealed block %u is not found by its key", block);
     CHECK(bit_test(partition->expiring, block) == !!(desc->flags & DESC_EXPIRES),
@@ -174,7 +172,7 @@ static bool audit_chain(const struct partition *partition, uint32_t head, uint64
             }
             CHECK(!ended, "the chain of bucket %u has a hole", head);
             CHECK(block < map->nr_blocks && map->descs[block].state == BLOCK_SEALED &&
-                      partition->heads[block] == head,
+                      block_head(partition, &map->descs[block]) == head,
                   "bucket %u names block %u, which is not its own", head, block);
             CHECK(hash_tag(block_hash(partition, &map->descs[block])) == bucket->tags[slot],
                   "block %u has another tag in its bucket", block);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The steps of one block's life after it was sealed: it enters the policy, leaves the index, waits
  * for its readers and its pins, and gives its memory back. Owner core only. */
+#include "shm/bucket.h"
 #include "shm/partition_state.h"
 
 #define RECLAIM_BURST 64u /* blocks taken back in one call */
@@ -8,11 +9,18 @@
 
 struct key_hash block_hash(const struct partition *partition, const struct block_desc *desc)
 {
-    const void *key = desc->key;
+    return hash_key(desc_key(desc, partition->arena->data), desc->key_len,
+                    partition->arena->sb->seed);
+}
 
-    if (desc->key_len > KEY_INLINE)
-        key = partition->arena->data + (uint64_t)desc->key_place * DATA_UNIT;
-    return hash_key(key, desc->key_len, partition->arena->sb->seed);
+uint32_t block_head(const struct partition *partition, const struct block_desc *desc)
+{
+    struct key_hash hash = {.lo = desc->far_key.hash_lo};
+
+    /* A far key lies where others may write; its hash does not. */
+    if (desc->key_len <= KEY_INLINE)
+        hash = block_hash(partition, desc);
+    return hash_bucket(hash, partition->map->nr_buckets);
 }
 
 void hits_apply(struct partition *partition)
@@ -103,7 +111,7 @@ void block_retire(struct partition *partition, uint32_t block, enum unlink_cause
 
 void block_unlink(struct partition *partition, uint32_t block, enum unlink_cause cause)
 {
-    uint32_t head = partition->heads[block];
+    uint32_t head = block_head(partition, desc_of(partition, block));
     struct index_place place;
 
     if (index_locate_block(&partition->index, head, block, &place)) {

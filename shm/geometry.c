@@ -12,7 +12,9 @@
 #define CHUNKS_WANTED 64u
 #define BLOCKS_MIN 1024u
 #define BLOCK_BYTES 1024u    /* blocks_max 0: one descriptor for so many bytes */
-#define BLOCKS_PER_BUCKET 7u /* at most, of 9 slots */
+#define BLOCKS_PER_BUCKET 6u /* of 9 slots, where all descriptors are in use: then 2.7 % of them   \
+                              */
+#define OVERFLOW_SHARE 8u    /* lie in overflow buckets, of which there are 0.084 a bucket */
 #define BLOCKS_TOTAL_MAX (1ull << 32)
 
 static uint64_t round_up(uint64_t value, uint64_t multiple)
@@ -29,23 +31,13 @@ static uint32_t chunk_size_of(uint64_t region)
     return chunk;
 }
 
-static uint32_t power_of_two_up(uint64_t value)
-{
-    uint32_t power = 1;
-
-    while (power < value)
-        power *= 2;
-    return power;
-}
-
 /* Everything that follows from partitions, cores, blocks and the region's size. */
 static void derive(struct geometry *shape, uint32_t page)
 {
     shape->chunk_size = chunk_size_of(shape->region_size);
     shape->nr_chunks = (uint32_t)(shape->region_size / shape->chunk_size);
-    shape->nr_buckets =
-        power_of_two_up((shape->nr_blocks + BLOCKS_PER_BUCKET - 1) / BLOCKS_PER_BUCKET);
-    shape->nr_overflow = shape->nr_buckets / 4 + 16;
+    shape->nr_buckets = (shape->nr_blocks + BLOCKS_PER_BUCKET - 1) / BLOCKS_PER_BUCKET;
+    shape->nr_overflow = shape->nr_buckets / OVERFLOW_SHARE + 16;
     shape->stats_off = round_up(sizeof(struct superblock), CACHE_LINE);
     shape->parts_off = shape->stats_off + shape->nr_cores * (uint64_t)sizeof(struct core_stats);
     shape->tables_off = round_up(

@@ -21,7 +21,7 @@
 #include "base/cacheline.h"
 
 #define ARENA_MAGIC 0x616c6961726b76ull /* "vkraila" */
-#define ARENA_VERSION 1
+#define ARENA_VERSION 2
 #define DATA_UNIT 64u /* bytes; places are counted in units: 256 GiB at most */
 #define BUCKET_SLOTS 9u
 #define KEY_INLINE 32u /* longer keys lie in the data segment */
@@ -79,10 +79,14 @@ struct block_desc {
     uint32_t expiry_ms; /* since sb.epoch_ns, modulo 2^32; compare as signed difference */
     uint16_t tenant;
     uint16_t layout;
-    uint32_t key_place; /* of a key longer than KEY_INLINE, in DATA_UNITs; else 0 */
+    uint32_t zero;
     union {
         uint8_t key[KEY_INLINE];
         uint64_t key_words[KEY_INLINE / 8];
+        struct {
+            uint64_t hash_lo; /* of the key: the data may be written by others */
+            uint32_t place;   /* behind the value, in DATA_UNITs */
+        } far_key;            /* longer than KEY_INLINE */
     };
 };
 
@@ -107,7 +111,7 @@ struct part_header {
     uint64_t buckets_off, descs_off, metas_off; /* in the index segment */
     uint64_t chunks_off;
     uint64_t region_off; /* in the data segment, bytes */
-    uint32_t nr_buckets; /* power of two, without overflow */
+    uint32_t nr_buckets; /* without overflow */
     uint32_t nr_overflow;
     uint32_t nr_blocks;
     uint32_t nr_chunks;

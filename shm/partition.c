@@ -19,7 +19,6 @@
 static void private_free(struct partition *partition)
 {
     free(partition->links);
-    free(partition->heads);
     free(partition->expiring);
     free(partition->leased);
     free(partition->aside);
@@ -44,14 +43,13 @@ static struct partition *private_alloc(const struct part_map *map)
     order_clear(&partition->waiting);
     order_clear(&partition->parked);
     partition->links = calloc(nr, sizeof(*partition->links));
-    partition->heads = calloc(nr, sizeof(*partition->heads));
     partition->expiring = calloc(partition->nr_words, sizeof(uint64_t));
     partition->leased = calloc(partition->nr_words, sizeof(uint64_t));
     partition->aside = calloc(partition->nr_words, sizeof(uint64_t));
     partition->lease_until = calloc(nr, sizeof(*partition->lease_until));
     partition->pins = calloc(nr, sizeof(*partition->pins));
-    if (partition->links && partition->heads && partition->expiring && partition->leased &&
-        partition->aside && partition->lease_until && partition->pins)
+    if (partition->links && partition->expiring && partition->leased && partition->aside &&
+        partition->lease_until && partition->pins)
         return partition;
     private_free(partition);
     return NULL;
@@ -157,8 +155,8 @@ static void desc_reserve(struct partition *partition, uint32_t block, uint32_t p
     if (request->key_len <= KEY_INLINE) {
         memcpy(fresh.key, request->key, request->key_len);
     } else {
-        fresh.key_place = place + units_of(request->value_len);
-        memcpy(partition->arena->data + (uint64_t)fresh.key_place * DATA_UNIT, request->key,
+        fresh.far_key.place = place + units_of(request->value_len);
+        memcpy(partition->arena->data + (uint64_t)fresh.far_key.place * DATA_UNIT, request->key,
                request->key_len);
     }
     desc_publish(desc, &fresh);
@@ -260,7 +258,6 @@ static void publish(struct partition *partition, uint32_t block, const struct bl
         chain_end(&partition->index, head);
     }
     assert(in);
-    partition->heads[block] = head;
 }
 
 enum kvr_status partition_seal(struct partition *partition, uint32_t block, uint32_t value_crc,
@@ -268,7 +265,7 @@ enum kvr_status partition_seal(struct partition *partition, uint32_t block, uint
 {
     struct block_desc fresh = *desc_of(partition, block);
     struct key_hash hash = block_hash(partition, &fresh);
-    const void *key = fresh.key;
+    const uint8_t *data = partition->arena->data;
     struct slab *slab = slab_of(partition, &fresh);
     struct index_place place;
     uint32_t older;
@@ -276,16 +273,16 @@ enum kvr_status partition_seal(struct partition *partition, uint32_t block, uint
 
     assert(fresh.state == BLOCK_RESERVED);
     partition->now_ms = now_ms;
-    if (fresh.key_len > KEY_INLINE)
-        key = partition->arena->data + (uint64_t)fresh.key_place * DATA_UNIT;
     older =
-        index_locate(&partition->index, partition->arena->data, hash, key, fresh.key_len, &place);
+        index_locate(&partition->index, data, hash, desc_key(&fresh, data), fresh.key_len, &place);
     expired = older != BLOCK_NONE && is_expired(desc_of(partition, older), now_ms);
     if (add && older != BLOCK_NONE && !expired) {
         block_drop(partition, block);
         return KVR_EXISTS;
     }
     fresh.state = BLOCK_SEALED;
+    if (fresh.key_len > KEY_INLINE)
+        fresh.far_key.hash_lo = hash.lo;
     fresh.value_crc = value_crc;
     expiry_set(&fresh, fresh.flags & DESC_EXPIRES ? fresh.expiry_ms : 0, now_ms);
     counter_add(&partition->header->reserved, -1ull);
@@ -335,6 +332,7 @@ enum kvr_status partition_touch(struct partition *partition, struct key_hash has
                                 uint32_t key_len, uint32_t ttl_ms, uint32_t now_ms)
 {
     uint32_t block = locate(partition, hash, key, key_len, now_ms);
+    uint32_t head = hash_bucket(hash, partition->map->nr_buckets);
     struct block_desc fresh;
 
     if (block == BLOCK_NONE)
@@ -343,9 +341,9 @@ enum kvr_status partition_touch(struct partition *partition, struct key_hash has
         ttl_ms = PARTITION_TTL_MAX_MS;
     fresh = *desc_of(partition, block);
     expiry_set(&fresh, ttl_ms, now_ms);
-    chain_begin(&partition->index, partition->heads[block]);
+    chain_begin(&partition->index, head);
     desc_publish(desc_of(partition, block), &fresh);
-    chain_end(&partition->index, partition->heads[block]);
+    chain_end(&partition->index, head);
     expiry_note(partition, block);
     partition_hit(partition, block);
     return KVR_OK;

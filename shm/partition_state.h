@@ -48,7 +48,6 @@ struct partition {
     struct index_writer index;
     struct alloc alloc;
     struct order_link *links; /* a slab's blocks, or unlinked blocks, or free descriptors */
-    uint32_t *heads;          /* bucket of a sealed block */
     /* Free descriptors: a stack of used ones through links, and all from blocks_used on. */
     uint32_t free_head, nr_recycled;
     struct order waiting; /* unlinked, not yet in the lane */
@@ -126,6 +125,8 @@ static inline void aside_end(struct partition *partition, uint32_t block)
 enum unlink_cause { UNLINK_DELETED, UNLINK_REPLACED, UNLINK_EVICTED, UNLINK_EXPIRED };
 
 struct key_hash block_hash(const struct partition *partition, const struct block_desc *desc);
+/* The bucket of a sealed block. */
+uint32_t block_head(const struct partition *partition, const struct block_desc *desc);
 /* Tells the policy of the hits so far; before anything else is asked or told of it. */
 void hits_apply(struct partition *partition);
 /* A free descriptor, or BLOCK_NONE. */

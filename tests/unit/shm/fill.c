@@ -74,9 +74,8 @@ static void bed_close(struct bed *bed)
 
 static void put(struct bed *bed, uint32_t value_len)
 {
-    struct block_request request = {.key = &bed->key,
-                                    .key_len = sizeof(bed->key),
-                                    .value_len = value_len};
+    struct block_request request = {
+        .key = &bed->key, .key_len = sizeof(bed->key), .value_len = value_len};
     enum kvr_status status;
     uint32_t block;
     uint64_t ref;

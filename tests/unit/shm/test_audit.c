@@ -37,7 +37,7 @@ static struct block_desc *desc_named(uint64_t number)
 
 static struct bucket *bucket_named(uint64_t number)
 {
-    return &f.arena.maps[0].buckets[f.partition->heads[block_of(number)]];
+    return &f.arena.maps[0].buckets[block_head(f.partition, desc_named(number))];
 }
 
 Test(audit, finds_a_sealed_block_that_is_in_no_bucket)
