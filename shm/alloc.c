@@ -11,6 +11,12 @@
 #include "base/counters.h"
 #include "shm/words.h"
 
+#define SHARE_ONE 65536u
+#define GAP_WASTE (SHARE_ONE / 16)
+#define GAP_OWN 16u     /* a class with 1/16 of the memory, */
+#define GAP_FOREIGN 8u  /* while others hold 1/8 */
+#define DRAIN_CHUNKS 8u /* emptied for a slab that could be smaller, */
+#define DRAIN_SHARE 32u /* or this part of the region */
 #define TAIL_WASTE 128u /* of a slab, 1/128 is little enough */
 
 int alloc_open(struct alloc *alloc, const struct part_map *map, struct order_link *links)
@@ -133,6 +139,14 @@ static uint32_t best_fit(const struct alloc *alloc, uint32_t nr, uint32_t at)
     return at;
 }
 
+/* What a slab's slots leave of it, in 1/SHARE_ONE. */
+static uint32_t tail_share(const struct alloc *alloc, uint32_t units, uint32_t nr)
+{
+    uint64_t total = (uint64_t)nr * alloc->chunk_units;
+
+    return (uint32_t)(total % units * SHARE_ONE / total);
+}
+
 uint32_t alloc_slab_chunks(const struct alloc *alloc, uint16_t class, uint32_t units,
                            uint32_t limit)
 {
@@ -145,8 +159,9 @@ uint32_t alloc_slab_chunks(const struct alloc *alloc, uint16_t class, uint32_t u
     /* A class grows into large slabs; a size seen once or twice does not take 32 chunks. */
     if (most < alloc->nr_chunks / 64)
         most = alloc->nr_chunks / 64;
-    if (most > SLAB_CHUNKS_MAX)
-        most = SLAB_CHUNKS_MAX;
+    if (most > SLAB_CHUNKS_MAX && most > SLAB_SLOTS_LARGE * least)
+        most =
+            SLAB_CHUNKS_MAX > SLAB_SLOTS_LARGE * least ? SLAB_CHUNKS_MAX : SLAB_SLOTS_LARGE * least;
     if (most > limit)
         most = limit;
     for (uint32_t nr = least; nr <= most; nr++) {
@@ -154,10 +169,8 @@ uint32_t alloc_slab_chunks(const struct alloc *alloc, uint16_t class, uint32_t u
 
         if (waste * TAIL_WASTE <= total)
             return nr;
-        /* In 2^-16 of the slab, to compare slabs of different lengths. */
-        waste = (waste << 16) / total;
-        if (waste + 128 < best_waste) {
-            best_waste = waste;
+        if (tail_share(alloc, units, nr) + SHARE_ONE / 512 < best_waste) {
+            best_waste = tail_share(alloc, units, nr);
             best = nr;
         }
     }
@@ -225,6 +238,27 @@ static void slab_release(struct alloc *alloc, struct slab *slab)
                                                                             DATA_UNIT);
 }
 
+uint32_t alloc_drain_chunks(const struct alloc *alloc, uint16_t class, uint32_t units)
+{
+    uint32_t least = alloc_chunks_min(alloc, units), limit = alloc->nr_chunks / DRAIN_SHARE;
+
+    if (limit < DRAIN_CHUNKS)
+        limit = DRAIN_CHUNKS;
+    return alloc_slab_chunks(alloc, class, units, least > limit ? least : limit);
+}
+
+/* Whether a gap had better wait until a drain frees its neighbours than become a slab that wastes
+ * much more than the drain's would: only for a class that has memory, while others do too. */
+static bool gap_waits(const struct alloc *alloc, uint16_t class, uint32_t units, uint32_t nr)
+{
+    uint64_t own = (uint64_t)alloc->table.classes[class].slots * units;
+    uint64_t held = (uint64_t)(alloc->nr_chunks - alloc->nr_free) * alloc->chunk_units;
+    uint32_t good = alloc_drain_chunks(alloc, class, units);
+
+    return own > held / GAP_OWN && held - own > held / GAP_FOREIGN &&
+           tail_share(alloc, units, nr) > tail_share(alloc, units, good) + GAP_WASTE;
+}
+
 static struct slab *slab_grow(struct alloc *alloc, uint16_t class, uint32_t units)
 {
     uint32_t least = alloc_chunks_min(alloc, units), at = 0, run, nr, want;
@@ -232,15 +266,18 @@ static struct slab *slab_grow(struct alloc *alloc, uint16_t class, uint32_t unit
 
     if (alloc->nr_free < least)
         return NULL;
-    want = alloc_slab_chunks(alloc, class, units, SLAB_CHUNKS_MAX);
+    want = alloc_slab_chunks(alloc, class, units, alloc->nr_chunks);
     run = free_run(alloc, want, &at);
     if (run < least)
         return NULL;
     nr = run < want ? alloc_slab_chunks(alloc, class, units, run) : want;
+    if (class != CLASS_RUN && run < want && !alloc->any_slab && gap_waits(alloc, class, units, nr))
+        return NULL;
     if (nr > 1 && alloc->nr_free < alloc->nr_chunks / 4)
         at = best_fit(alloc, nr, at);
     if (class == CLASS_RUN)
         slot_units = nr * alloc->chunk_units;
+    alloc->any_slab = false;
     entries_write(alloc, at, nr, slot_units);
     alloc->nr_free -= nr;
     return slab_make(alloc, at, nr, class, slot_units);

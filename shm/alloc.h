@@ -10,7 +10,8 @@
 #include "shm/classes.h"
 #include "shm/order.h"
 
-#define SLAB_CHUNKS_MAX 32u
+#define SLAB_CHUNKS_MAX 32u /* or SLAB_SLOTS_LARGE slots that are larger than a chunk */
+#define SLAB_SLOTS_LARGE 4u
 #define CHUNK_FREE UINT32_MAX
 #define CHUNK_HELD (UINT32_MAX - 1) /* emptied for one request, nobody else may take it */
 #define SLAB_NONE UINT32_MAX
@@ -40,6 +41,7 @@ struct alloc {
     uint32_t nr_chunks, nr_free, chunk_units;
     uint32_t first_free; /* no free chunk before it */
     uint32_t base;       /* units from the start of the data segment to the region */
+    bool any_slab;       /* the next slab may waste: there is nothing better */
 };
 
 /* Nothing allocated; the chunk entries are cleared only by alloc_adopt_end. 0 or -ENOMEM. */
@@ -67,6 +69,8 @@ uint32_t alloc_available(const struct alloc *alloc, uint16_t class, uint32_t uni
 /* Chunks of the slab that the class would make next. */
 uint32_t alloc_slab_chunks(const struct alloc *alloc, uint16_t class, uint32_t units,
                            uint32_t limit);
+/* Chunks to empty for the class, for a slab that wastes little. */
+uint32_t alloc_drain_chunks(const struct alloc *alloc, uint16_t class, uint32_t units);
 uint32_t alloc_chunks_min(const struct alloc *alloc, uint32_t units);
 
 /* A window of chunks to empty for a request. */

@@ -11,10 +11,11 @@
 #define DATA_SIZE_MAX ((uint64_t)DATA_UNIT << 32)
 #define CHUNKS_WANTED 64u
 #define BLOCKS_MIN 1024u
-#define BLOCK_BYTES 1024u    /* blocks_max 0: one descriptor for so many bytes */
-#define BLOCKS_PER_BUCKET 6u /* of 9 slots, where all descriptors are in use: then 2.7 % of them   \
-                              */
-#define OVERFLOW_SHARE 8u    /* lie in overflow buckets, of which there are 0.084 a bucket */
+#define BLOCK_BYTES 1024u /* blocks_max 0: one descriptor for so many bytes */
+#define BLOCKS_PER_BUCKET                                                                          \
+    6u                    /* of 9 slots, where all descriptors are in use: then 2.7 % of them      \
+                           */
+#define OVERFLOW_SHARE 8u /* lie in overflow buckets, of which there are 0.084 a bucket */
 #define BLOCKS_TOTAL_MAX (1ull << 32)
 
 static uint64_t round_up(uint64_t value, uint64_t multiple)

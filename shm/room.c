@@ -15,7 +15,6 @@
 #define SAMPLE 512u      /* coldest blocks that count when a window is chosen */
 #define PINNED_TRIES 64u /* windows looked at before pinned blocks mean that there is none */
 #define DRAIN_BURST 128u /* blocks unlinked in one call */
-#define DRAIN_CHUNKS 8u  /* emptied for a slab that could be smaller */
 #define DRAIN_GIVE_UP_MS 500u
 #define DRAIN_KEEP_MS 20u /* for the class that wanted it */
 #define DRAIN_KEEP_REFUSED 16u
@@ -276,7 +275,8 @@ static void passed_note(struct partition *partition, uint16_t class, uint32_t pa
         partition->passed_units < (uint64_t)slab->nr_chunks * alloc->chunk_units)
         return;
     partition->passed_units = 0;
-    (void)drain_begin(partition, class, units, alloc_chunks_min(alloc, units), class, true);
+    (void)drain_begin(partition, class, units, alloc_drain_chunks(alloc, class, units), class,
+                      true);
 }
 
 static bool evict_of_class(struct partition *partition, uint16_t class, uint32_t limit)
@@ -293,12 +293,15 @@ static bool evict_of_class(struct partition *partition, uint16_t class, uint32_t
 static bool drain_for(struct partition *partition, uint16_t class, uint32_t units)
 {
     uint32_t least = alloc_chunks_min(&partition->alloc, units);
-    uint32_t limit = least > DRAIN_CHUNKS ? least : DRAIN_CHUNKS;
-    uint32_t nr = alloc_slab_chunks(&partition->alloc, class, units, limit);
+    uint32_t nr = alloc_drain_chunks(&partition->alloc, class, units);
     uint16_t except = class == CLASS_RUN ? CLASS_NONE : class;
 
-    return drain_begin(partition, class, units, nr, except, false) ||
-           (nr > least && drain_begin(partition, class, units, least, except, false));
+    if (drain_begin(partition, class, units, nr, except, false))
+        return true;
+    if (nr == least || !drain_begin(partition, class, units, least, except, false))
+        return false;
+    partition->alloc.any_slab = true;
+    return true;
 }
 
 /* How many requests of the class are turned away in this turn, this one included. Each asks once a
@@ -337,7 +340,11 @@ enum kvr_status room_make(struct partition *partition, uint16_t class, uint32_t 
     if (drain_begin(partition, class, units, alloc_chunks_min(&partition->alloc, units), CLASS_NONE,
                     false))
         return KVR_BUSY;
-    return partition->nr_grace ? KVR_BUSY : KVR_NO_SPACE;
+    if (partition->nr_grace)
+        return KVR_BUSY;
+    /* Then a gap that was left to grow has to do. */
+    partition->alloc.any_slab = !partition->alloc.any_slab;
+    return partition->alloc.any_slab ? KVR_BUSY : KVR_NO_SPACE;
 }
 
 enum kvr_status room_make_descriptor(struct partition *partition)

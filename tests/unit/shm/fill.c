@@ -3,6 +3,7 @@
  * was replaced three times over, and after another model's blocks had filled the region before.
  * A plain program. Values are reserved and sealed, never written, so a region takes no memory.
  * Usage: fill [REGION_MIB]; exit 1 where a model falls below FILL_MIN in a region of 4 GiB. */
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 
 #define MIB (1ull << 20)
 #define FILL_MIN 0.95
-#define ROUNDS 3u /* of the churn */
+#define BLOCK_BYTES 16384u /* so many a descriptor */
+#define ROUNDS 3u          /* of the churn */
 
 /* Bytes of keys and values of one token, over all layers. */
 static const struct {
@@ -84,9 +86,8 @@ static void put(struct bed *bed, uint32_t value_len)
     request.hash = hash_key(&bed->key, sizeof(bed->key), bed->arena.sb->seed);
     do {
         status = partition_reserve(bed->partition, &request, bed->now_ms, &block);
-        if (status == KVR_BUSY) {
-            (void)partition_poll(bed->partition, bed->now_ms);
-        }
+        if (status == KVR_BUSY && !partition_poll(bed->partition, bed->now_ms))
+            sched_yield();
     } while (status == KVR_BUSY);
     check(status == KVR_OK, "a block was refused");
     check(partition_seal(bed->partition, block, 0, false, bed->now_ms, &ref) == KVR_OK, "no seal");
@@ -130,11 +131,11 @@ static double least_of(uint64_t region_size, unsigned model, uint32_t nr_tokens,
     double once, turned, moved;
     struct bed bed;
 
-    bed_open(&bed, region_size, 0);
+    bed_open(&bed, region_size, region_size / BLOCK_BYTES);
     once = fill_once(&bed, value_len);
     turned = churn(&bed, value_len, round);
     bed_close(&bed);
-    bed_open(&bed, region_size, 0);
+    bed_open(&bed, region_size, region_size / BLOCK_BYTES);
     (void)fill_once(&bed, other);
     (void)churn(&bed, value_len, round);
     moved = churn(&bed, value_len, blocks);

@@ -136,6 +136,23 @@ Test(alloc, gives_an_empty_slabs_chunks_to_any_class)
     alloc_close(&region.alloc);
 }
 
+Test(alloc, packs_blocks_of_many_chunks_so_that_they_share_slabs)
+{
+    uint32_t units = 9 * 1024 + 100, place[32], nr = 0;
+
+    region_open(256, 64 << 10);
+    while (nr < 32 && alloc_take(&region.alloc, class_choose(&region.alloc.table, units), units, nr,
+                                 &place[nr]))
+        nr++;
+    cr_assert_geq(nr, 27, "28 would fit end to end, runs of whole chunks hold 25: %u", nr);
+    while (nr) {
+        nr--;
+        give(nr, place[nr]);
+    }
+    cr_assert_eq(region.alloc.nr_free, 256);
+    alloc_close(&region.alloc);
+}
+
 Test(alloc, describes_its_slabs_so_that_they_can_be_adopted)
 {
     uint32_t place[100], again;
