@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/counters.h"
 #include "shm/words.h"
@@ -19,19 +20,36 @@
 #define DRAIN_SHARE 32u /* or this part of the region */
 #define TAIL_WASTE 128u /* of a slab, 1/128 is little enough */
 
-int alloc_open(struct alloc *alloc, const struct part_map *map, struct order_link *links)
+/* Sparse: of each slab only the first entries are ever touched, so huge pages would waste it. */
+static uint32_t *owners_open(size_t size)
+{
+    void *owners = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (owners == MAP_FAILED)
+        return NULL;
+    (void)madvise(owners, size, MADV_NOHUGEPAGE);
+    return owners;
+}
+
+static size_t owners_size(const struct alloc *alloc)
+{
+    return (size_t)alloc->nr_chunks * alloc->chunk_units * sizeof(*alloc->owners);
+}
+
+int alloc_open(struct alloc *alloc, const struct part_map *map)
 {
     memset(alloc, 0, sizeof(*alloc));
     alloc->nr_chunks = alloc->nr_free = map->nr_chunks;
     alloc->chunk_units = map->chunk_size / DATA_UNIT;
     alloc->base = (uint32_t)(map->region_off / DATA_UNIT);
-    alloc->links = links;
     alloc->shared = map->chunks;
     alloc->header = map->header;
     alloc->slabs = calloc(alloc->nr_chunks, sizeof(*alloc->slabs));
     alloc->chunks = malloc(alloc->nr_chunks * sizeof(*alloc->chunks));
     alloc->taken = calloc((size_t)alloc->nr_chunks * alloc->chunk_units / 64, sizeof(uint64_t));
-    if (!alloc->slabs || !alloc->chunks || !alloc->taken) {
+    alloc->owners = owners_open(owners_size(alloc));
+    if (!alloc->slabs || !alloc->chunks || !alloc->taken || !alloc->owners) {
         alloc_close(alloc);
         return -ENOMEM;
     }
@@ -46,6 +64,9 @@ void alloc_close(struct alloc *alloc)
     free(alloc->slabs);
     free(alloc->chunks);
     free(alloc->taken);
+    if (alloc->owners)
+        munmap(alloc->owners, owners_size(alloc));
+    alloc->owners = NULL;
     alloc->slabs = NULL;
     alloc->chunks = NULL;
     alloc->taken = NULL;
@@ -200,7 +221,6 @@ static struct slab *slab_make(struct alloc *alloc, uint32_t first, uint32_t nr, 
 
     *slab = (struct slab){
         .slot_units = slot_units, .slots = slots, .nr_chunks = (uint16_t)nr, .class = class};
-    order_clear(&slab->blocks);
     for (uint32_t i = 0; i < nr; i++)
         alloc->chunks[first + i] = first;
     memset(&alloc->taken[bit / 64], 0, ((size_t)slots + 63) / 64 * 8);
@@ -303,11 +323,11 @@ static uint32_t slot_take(struct alloc *alloc, struct slab *slab)
     return word * 64 + bit;
 }
 
-static void slot_enter(struct alloc *alloc, struct slab *slab, uint32_t block)
+static void slot_enter(struct alloc *alloc, struct slab *slab, uint32_t slot, uint32_t block)
 {
     slab->used++;
     alloc->table.classes[slab->class].used++;
-    order_append(&slab->blocks, alloc->links, block);
+    alloc->owners[(uint64_t)slab_first(alloc, slab) * alloc->chunk_units + slot] = block;
     if (slab->used == slab->slots && slab->partial)
         partial_remove(alloc, slab);
 }
@@ -326,15 +346,29 @@ bool alloc_take(struct alloc *alloc, uint16_t class, uint32_t units, uint32_t bl
     if (!slab)
         return false;
     slot = slot_take(alloc, slab);
-    slot_enter(alloc, slab, block);
+    slot_enter(alloc, slab, slot, block);
     slab->reserved++;
     *place = alloc->base + slab_first(alloc, slab) * alloc->chunk_units + slot * slab->slot_units;
     return true;
 }
 
-void slab_leave(struct alloc *alloc, struct slab *slab, uint32_t block)
+uint32_t slab_block(const struct alloc *alloc, const struct slab *slab, uint32_t *slot)
 {
-    order_remove(&slab->blocks, alloc->links, block);
+    const uint64_t *bits = slab_bits(alloc, slab);
+
+    while (*slot < slab->slots) {
+        uint64_t left = bits[*slot / 64] >> *slot % 64;
+
+        if (!left) {
+            *slot = (*slot / 64 + 1) * 64;
+            continue;
+        }
+        *slot += (uint32_t)__builtin_ctzll(left);
+        if (*slot >= slab->slots)
+            break;
+        return alloc->owners[(uint64_t)slab_first(alloc, slab) * alloc->chunk_units + *slot];
+    }
+    return BLOCK_NONE;
 }
 
 void slab_pending(struct alloc *alloc, struct slab *slab, int change)
@@ -489,7 +523,7 @@ bool alloc_adopt(struct alloc *alloc, uint32_t place, uint32_t units, uint32_t b
         bits[slot / 64] & 1ull << slot % 64)
         return false; /* an empty slab stays until alloc_adopt_end */
     bits[slot / 64] |= 1ull << slot % 64;
-    slot_enter(alloc, slab, block);
+    slot_enter(alloc, slab, slot, block);
     return true;
 }
 

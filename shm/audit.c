@@ -15,7 +15,6 @@ struct tally {
     uint64_t *seen;      /* bit per block, for walks */
     uint64_t *slots;     /* bit per unit, like alloc.taken */
     uint32_t *slab_used; /* by first chunk */
-    uint32_t *slab_live; /* of them reserved or sealed */
     uint32_t *slab_reserved, *slab_leased;
 };
 
@@ -47,10 +46,10 @@ static bool audit_memory(const struct partition *partition, uint32_t block, stru
     slot += alloc->chunks[chunk] * alloc->chunk_units;
     CHECK(bit_test(alloc->taken, slot), "slot of block %u is free", block);
     CHECK(!bit_test(tally->slots, slot), "block %u shares its slot", block);
+    CHECK(alloc->owners[slot] == block, "slot of block %u belongs to block %u", block,
+          alloc->owners[slot]);
     bit_set(tally->slots, slot);
     tally->slab_used[alloc->chunks[chunk]]++;
-    if (desc->state != BLOCK_UNLINKED)
-        tally->slab_live[alloc->chunks[chunk]]++;
     if (desc->state == BLOCK_RESERVED)
         tally->slab_reserved[alloc->chunks[chunk]]++;
     if (bit_test(partition->leased, block)) {
@@ -142,7 +141,7 @@ static bool audit_free(const struct partition *partition)
     uint32_t nr = 0;
 
     for (uint32_t block = partition->free_head; block != BLOCK_NONE;
-         block = partition->links[block].next) {
+         block = desc_of(partition, block)->next) {
         CHECK(block < partition->nr_blocks && desc_of(partition, block)->state == BLOCK_FREE,
               "block %u is on the stack of free ones", block);
         CHECK(nr++ < partition->nr_recycled, "the stack of free descriptors does not end");
@@ -207,7 +206,7 @@ static bool audit_slab(const struct partition *partition, uint32_t first, const 
     const struct alloc *alloc = &partition->alloc;
     const struct slab *slab = &alloc->slabs[first];
     struct size_class *sum = &sums->classes[slab->class];
-    uint32_t live = 0, taken = 0, base = first * alloc->chunk_units;
+    uint32_t taken = 0, base = first * alloc->chunk_units;
 
     CHECK(slab->nr_chunks && first + slab->nr_chunks <= alloc->nr_chunks, "slab %u is too long",
           first);
@@ -218,15 +217,12 @@ static bool audit_slab(const struct partition *partition, uint32_t first, const 
               "chunk %u is not described as part of slab %u", first + i, first);
     for (uint32_t slot = 0; slot < slab->slots; slot++)
         taken += bit_test(alloc->taken, base + slot);
-    for (uint32_t block = slab->blocks.head; block != BLOCK_NONE && live <= slab->used;
-         block = partition->links[block].next)
-        live++;
     CHECK(slab->used && slab->used == tally->slab_used[first] && slab->used == taken,
           "slab %u: %u slots used, %u taken, %u blocks", first, slab->used, taken,
           tally->slab_used[first]);
-    CHECK(live == tally->slab_live[first] && slab->reserved == tally->slab_reserved[first] &&
+    CHECK(slab->reserved == tally->slab_reserved[first] &&
               slab->leased == tally->slab_leased[first],
-          "slab %u: its list or its counts are wrong", first);
+          "slab %u: its counts are wrong", first);
     CHECK(slab->draining || slab->partial == (slab->used < slab->slots),
           "slab %u is in the wrong list", first);
     sum->slabs++;
@@ -304,12 +300,11 @@ int partition_audit(const struct partition *partition)
     struct tally tally = {
         .seen = calloc(partition->nr_words, sizeof(uint64_t)),
         .slots = calloc((size_t)nr_chunks * partition->alloc.chunk_units / 64, sizeof(uint64_t)),
-        .slab_used = calloc(nr_chunks, 4 * sizeof(uint32_t))};
+        .slab_used = calloc(nr_chunks, 3 * sizeof(uint32_t))};
     int result = -ENOMEM;
 
     if (tally.seen && tally.slots && tally.slab_used) {
-        tally.slab_live = tally.slab_used + nr_chunks;
-        tally.slab_reserved = tally.slab_live + nr_chunks;
+        tally.slab_reserved = tally.slab_used + nr_chunks;
         tally.slab_leased = tally.slab_reserved + nr_chunks;
         result = audit_descs(partition, &tally) && audit_counters(partition, &tally) &&
                          audit_free(partition) && audit_index(partition, &tally) &&

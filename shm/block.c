@@ -80,7 +80,7 @@ static void waiting_flush(struct partition *partition)
 {
     while (partition->waiting.head != BLOCK_NONE &&
            reclaim_defer(partition->lane, partition->waiting.head))
-        order_pop(&partition->waiting, partition->links);
+        (void)queue_pop(&partition->waiting, partition->map->descs);
 }
 
 void block_retire(struct partition *partition, uint32_t block, enum unlink_cause cause)
@@ -96,15 +96,13 @@ void block_retire(struct partition *partition, uint32_t block, enum unlink_cause
         partition->ops->remove(partition->policy, block);
     lease_end(partition, block);
     bit_clear(partition->expiring, block);
-    if (slab) {
-        slab_leave(&partition->alloc, slab, block);
+    if (slab)
         slab_pending(&partition->alloc, slab, 1);
-    }
     counter_add(&partition->header->items, -1ull);
     counter_add(&partition->header->value_bytes, -(uint64_t)desc->value_len);
     counter_add(&partition->header->unlinked, 1);
     count_cause(partition->header, desc, cause);
-    order_append(&partition->waiting, partition->links, block);
+    queue_append(&partition->waiting, partition->map->descs, block);
     partition->nr_grace++;
     waiting_flush(partition);
 }
@@ -124,7 +122,7 @@ void block_unlink(struct partition *partition, uint32_t block, enum unlink_cause
 
 void block_put_back(struct partition *partition, uint32_t block)
 {
-    partition->links[block].next = partition->free_head;
+    shared_store(&desc_of(partition, block)->next, partition->free_head);
     partition->free_head = block;
     partition->nr_recycled++;
 }
@@ -134,7 +132,7 @@ uint32_t block_take(struct partition *partition)
     uint32_t block = partition->free_head, used = partition->header->blocks_used;
 
     if (block != BLOCK_NONE) {
-        partition->free_head = partition->links[block].next;
+        partition->free_head = desc_of(partition, block)->next;
         partition->nr_recycled--;
         return block;
     }
@@ -157,7 +155,7 @@ static void block_free(struct partition *partition, uint32_t block)
 
 static void park(struct partition *partition, uint32_t block)
 {
-    order_append(&partition->parked, partition->links, block);
+    queue_append(&partition->parked, partition->map->descs, block);
     partition->nr_parked++;
 }
 
@@ -167,10 +165,8 @@ void block_drop(struct partition *partition, uint32_t block)
     struct slab *slab = slab_of(partition, desc);
 
     counter_add(&partition->header->reserved, -1ull);
-    if (slab) {
-        slab_leave(&partition->alloc, slab, block);
+    if (slab)
         slab->reserved--;
-    }
     if (!block_is_pinned(partition, block)) {
         block_free(partition, block);
         return;
@@ -192,7 +188,7 @@ static bool parked_poll(struct partition *partition)
     bool any = false;
 
     for (uint32_t i = 0; i < PARKED_BURST && i < partition->nr_parked; i++) {
-        uint32_t block = order_pop(&partition->parked, partition->links);
+        uint32_t block = queue_pop(&partition->parked, partition->map->descs);
 
         partition->nr_parked--;
         if (block_is_pinned(partition, block)) {

@@ -76,7 +76,10 @@ struct block_desc {
     uint32_t value_len;
     uint32_t value_crc; /* CRC32C */
     uint32_t place;     /* of the value, in DATA_UNITs from the start of the data segment */
-    uint32_t expiry_ms; /* since sb.epoch_ns, modulo 2^32; compare as signed difference */
+    union {
+        uint32_t expiry_ms; /* since sb.epoch_ns, modulo 2^32; compare as signed difference */
+        uint32_t next;      /* unlinked or free: the owner's next such block, or BLOCK_NONE */
+    };
     uint16_t tenant;
     uint16_t layout;
     uint32_t zero;

@@ -18,7 +18,6 @@
 
 static void private_free(struct partition *partition)
 {
-    free(partition->links);
     free(partition->expiring);
     free(partition->leased);
     free(partition->aside);
@@ -40,16 +39,15 @@ static struct partition *private_alloc(const struct part_map *map)
     partition->nr_blocks = nr;
     partition->nr_words = (nr + 63) / 64;
     partition->free_head = BLOCK_NONE;
-    order_clear(&partition->waiting);
-    order_clear(&partition->parked);
-    partition->links = calloc(nr, sizeof(*partition->links));
+    queue_clear(&partition->waiting);
+    queue_clear(&partition->parked);
     partition->expiring = calloc(partition->nr_words, sizeof(uint64_t));
     partition->leased = calloc(partition->nr_words, sizeof(uint64_t));
     partition->aside = calloc(partition->nr_words, sizeof(uint64_t));
     partition->lease_until = calloc(nr, sizeof(*partition->lease_until));
     partition->pins = calloc(nr, sizeof(*partition->pins));
-    if (partition->links && partition->expiring && partition->leased && partition->aside &&
-        partition->lease_until && partition->pins)
+    if (partition->expiring && partition->leased && partition->aside && partition->lease_until &&
+        partition->pins)
         return partition;
     private_free(partition);
     return NULL;
@@ -84,7 +82,7 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
     partition->now_ms = arena_ms(arena, clock_ns());
     if (index_writer_open(&partition->index, map, !map->header->blocks_used) < 0)
         goto free_private;
-    if (alloc_open(&partition->alloc, map, partition->links) < 0)
+    if (alloc_open(&partition->alloc, map) < 0)
         goto close_index;
     if (policy_open(partition, ops, &partition->policy) < 0)
         goto close_alloc;

@@ -12,8 +12,8 @@
 #include "shm/alloc.h"
 #include "shm/evict.h"
 #include "shm/index_write.h"
-#include "shm/order.h"
 #include "shm/partition.h"
+#include "shm/queue.h"
 #include "shm/reclaim.h"
 #include "shm/words.h"
 
@@ -21,6 +21,7 @@
 struct drain {
     uint32_t chunk, count; /* count 0: none */
     uint32_t need;         /* chunks the request wants */
+    uint32_t at, slot;     /* chunk and slot from which on blocks may be left in it */
     uint16_t class;
     uint32_t since_ms; /* begun, or ready */
     uint32_t refused;  /* requests of other classes turned away since it is ready */
@@ -47,11 +48,10 @@ struct partition {
 
     struct index_writer index;
     struct alloc alloc;
-    struct order_link *links; /* a slab's blocks, or unlinked blocks, or free descriptors */
-    /* Free descriptors: a stack of used ones through links, and all from blocks_used on. */
+    /* Free descriptors: a stack of used ones, and all from blocks_used on. */
     uint32_t free_head, nr_recycled;
-    struct order waiting; /* unlinked, not yet in the lane */
-    struct order parked;  /* unlinked, grace period over, still pinned */
+    struct queue waiting; /* unlinked, not yet in the lane */
+    struct queue parked;  /* unlinked, grace period over, still pinned */
     uint32_t nr_grace;    /* unlinked, in waiting or in the lane */
     uint32_t nr_parked;
 

@@ -66,10 +66,8 @@ static enum verdict adopt(struct partition *partition, uint32_t block, bool veri
         return DAMAGED;
     if (enter_index(partition, block, hash))
         return KEEP;
-    if (units_held(desc)) {
-        slab_leave(&partition->alloc, slab_of(partition, desc), block);
+    if (units_held(desc))
         alloc_give(&partition->alloc, desc->place);
-    }
     return DAMAGED;
 }
 
@@ -124,13 +122,15 @@ static bool settle(struct partition *partition, uint32_t block, bool verify,
 
 void recover(struct partition *partition, bool verify, struct partition_recovery *recovery)
 {
-    uint32_t *last = &partition->free_head, used = partition->header->blocks_used;
+    uint32_t used = partition->header->blocks_used;
+    struct queue free;
 
     if (used > partition->nr_blocks)
         used = partition->nr_blocks; /* damaged: then look at all of them */
     shared_store(&partition->header->blocks_used, used);
     *recovery = (struct partition_recovery){0};
     counters_clear(partition->header);
+    queue_clear(&free);
     for (uint32_t block = 0; block < used; block++) {
         struct block_desc *desc = desc_of(partition, block);
 
@@ -140,10 +140,9 @@ void recover(struct partition *partition, bool verify, struct partition_recovery
         }
         if (desc->state != BLOCK_FREE)
             shared_store(&desc->state, (uint8_t)BLOCK_FREE);
-        *last = block;
-        last = &partition->links[block].next;
+        queue_append(&free, partition->map->descs, block);
         partition->nr_recycled++;
     }
-    *last = BLOCK_NONE;
+    partition->free_head = free.head;
     alloc_adopt_end(&partition->alloc);
 }

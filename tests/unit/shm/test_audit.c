@@ -105,7 +105,7 @@ Test(audit, finds_a_lost_descriptor)
     cr_assert_eq(fixture_del(&f, &key, sizeof(key)), KVR_OK);
     fixture_settle(&f);
     cr_assert_eq(partition_audit(f.partition), 0);
-    f.partition->free_head = f.partition->links[f.partition->free_head].next;
+    f.partition->free_head = f.arena.maps[0].descs[f.partition->free_head].next;
     planted_is_found();
 }
 
