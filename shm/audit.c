@@ -11,9 +11,10 @@
 /* What the walk over the descriptors counted, to compare the rest with. */
 struct tally {
     uint64_t free, reserved, sealed, unlinked;
-    uint64_t value_bytes, leased_units, nr_leased, expiring, aside;
+    uint64_t value_bytes, leased_units, nr_leased, expiring, aside, nr_metas;
     uint64_t *seen;      /* bit per block, for walks */
     uint64_t *slots;     /* bit per unit, like alloc.taken */
+    uint64_t *metas;     /* bit per hint, like metas.taken */
     uint32_t *slab_used; /* by first chunk */
     uint32_t *slab_reserved, *slab_leased;
 };
@@ -56,6 +57,20 @@ static bool audit_memory(const struct partition *partition, uint32_t block, stru
         tally->slab_leased[alloc->chunks[chunk]]++;
         tally->leased_units += slab->slot_units;
     }
+    return true;
+}
+
+static bool audit_meta(const struct partition *partition, uint32_t block, struct tally *tally)
+{
+    uint32_t number = desc_of(partition, block)->meta;
+
+    if (!number)
+        return true;
+    CHECK(number <= partition->metas.nr && bit_test(partition->metas.taken, number - 1),
+          "block %u names hint %u, which is free", block, number);
+    CHECK(!bit_test(tally->metas, number - 1), "block %u shares its hint", block);
+    bit_set(tally->metas, number - 1);
+    tally->nr_metas++;
     return true;
 }
 
@@ -107,7 +122,7 @@ static bool audit_descs(const struct partition *partition, struct tally *tally)
         default:
             CHECK(false, "block %u is in no known state", block);
         }
-        if (!audit_memory(partition, block, tally))
+        if (!audit_memory(partition, block, tally) || !audit_meta(partition, block, tally))
             return false;
     }
     return true;
@@ -133,6 +148,9 @@ static bool audit_counters(const struct partition *partition, const struct tally
               partition->leased_units == tally->leased_units,
           "%lu leases, counted %lu", (unsigned long)tally->nr_leased,
           (unsigned long)partition->nr_leased);
+    CHECK(tally->nr_metas + partition->metas.nr_free == partition->metas.nr,
+          "%lu hints in use, %u of %u are free", (unsigned long)tally->nr_metas,
+          partition->metas.nr_free, partition->metas.nr);
     return true;
 }
 
@@ -300,10 +318,11 @@ int partition_audit(const struct partition *partition)
     struct tally tally = {
         .seen = calloc(partition->nr_words, sizeof(uint64_t)),
         .slots = calloc((size_t)nr_chunks * partition->alloc.chunk_units / 64, sizeof(uint64_t)),
+        .metas = calloc(partition->metas.nr_words, sizeof(uint64_t)),
         .slab_used = calloc(nr_chunks, 3 * sizeof(uint32_t))};
     int result = -ENOMEM;
 
-    if (tally.seen && tally.slots && tally.slab_used) {
+    if (tally.seen && tally.slots && tally.metas && tally.slab_used) {
         tally.slab_reserved = tally.slab_used + nr_chunks;
         tally.slab_leased = tally.slab_reserved + nr_chunks;
         result = audit_descs(partition, &tally) && audit_counters(partition, &tally) &&
@@ -314,6 +333,7 @@ int partition_audit(const struct partition *partition)
     }
     free(tally.seen);
     free(tally.slots);
+    free(tally.metas);
     free(tally.slab_used);
     return result;
 }

@@ -145,11 +145,14 @@ uint32_t block_take(struct partition *partition)
 /* Nobody reads the block any more. */
 static void block_free(struct partition *partition, uint32_t block)
 {
-    const struct block_desc *desc = desc_of(partition, block);
+    struct block_desc *desc = desc_of(partition, block);
 
     if (units_held(desc))
         alloc_give(&partition->alloc, desc->place);
-    shared_store(&desc_of(partition, block)->state, (uint8_t)BLOCK_FREE);
+    if (desc->meta)
+        meta_give(&partition->metas, desc->meta);
+    shared_store(&desc->meta, META_NONE);
+    shared_store(&desc->state, (uint8_t)BLOCK_FREE);
     block_put_back(partition, block);
 }
 

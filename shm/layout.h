@@ -9,7 +9,7 @@
  *   per partition p, at the offsets in its part_header:
  *     struct bucket[nr_buckets], then overflow buckets     owner core
  *     struct block_desc[nr_blocks]                         owner core
- *     struct block_meta[nr_blocks]                         owner core
+ *     struct block_meta[nr_metas]                          owner core
  *     struct chunk_entry[nr_chunks]                        owner core
  * data segment
  *   nr_partitions equal regions; values (and keys longer than 32 bytes) in multiples of DATA_UNIT
@@ -82,7 +82,7 @@ struct block_desc {
     };
     uint16_t tenant;
     uint16_t layout;
-    uint32_t zero;
+    uint32_t meta; /* number of its block_meta, from 1; 0 = no hint was given */
     union {
         uint8_t key[KEY_INLINE];
         uint64_t key_words[KEY_INLINE / 8];
@@ -93,7 +93,8 @@ struct block_desc {
     };
 };
 
-/* What only policies and people ask for. */
+/* What only policies and people ask for, of blocks that came with a hint. A descriptor names its
+ * entry; entries change hands after a block's grace period. */
 struct block_meta {
     uint64_t parent; /* struct kvr_hint */
     uint32_t cost_us;
@@ -118,14 +119,16 @@ struct part_header {
     uint32_t nr_overflow;
     uint32_t nr_blocks;
     uint32_t nr_chunks;
-    uint32_t chunk_size;  /* bytes, power of two */
-    uint32_t blocks_used; /* owner: descriptors from here on were never used and are all zero */
+    uint32_t chunk_size; /* bytes, power of two */
+    uint32_t nr_metas;
     cache_aligned uint64_t items; /* sealed */
     uint64_t value_bytes;         /* sealed */
     uint64_t reserved, unlinked;  /* blocks in these states */
     uint64_t used_bytes;          /* of the region, held by slabs */
     uint64_t evictions, evicted_bytes, expired, replaced, no_space, reclaimed;
     uint64_t grace_waits; /* attempts that found the memory still with its readers */
+    uint64_t hints_lost;  /* all of block_meta was taken */
+    uint32_t blocks_used; /* descriptors from here on were never used and are all zero */
 };
 
 _Static_assert(sizeof(struct bucket) == CACHE_LINE, "a bucket is one cache line");

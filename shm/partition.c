@@ -84,8 +84,10 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
         goto free_private;
     if (alloc_open(&partition->alloc, map) < 0)
         goto close_index;
-    if (policy_open(partition, ops, &partition->policy) < 0)
+    if (meta_open(&partition->metas, map) < 0)
         goto close_alloc;
+    if (policy_open(partition, ops, &partition->policy) < 0)
+        goto close_metas;
     if (reclaim_lane_create(options->reclaimer, lane_size, &partition->lane) < 0)
         goto close_policy;
     recover(partition, options->verify, recovery);
@@ -93,6 +95,8 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
     return 0;
 close_policy:
     ops->destroy(partition->policy);
+close_metas:
+    meta_close(&partition->metas);
 close_alloc:
     alloc_close(&partition->alloc);
 close_index:
@@ -108,6 +112,7 @@ void partition_close(struct partition *partition)
         return;
     reclaim_lane_destroy(partition->lane);
     partition->ops->destroy(partition->policy);
+    meta_close(&partition->metas);
     alloc_close(&partition->alloc);
     index_writer_close(&partition->index);
     private_free(partition);
@@ -115,19 +120,16 @@ void partition_close(struct partition *partition)
 
 /* Reserving. */
 
-static void meta_write(struct partition *partition, uint32_t block, const struct kvr_hint *hint)
+/* The number of the entry that holds the hint, or META_NONE. */
+static uint32_t hint_store(struct partition *partition, const struct kvr_hint *hint)
 {
-    uint32_t reuse_s = hint->reuse_ms / 1000 + (hint->reuse_ms % 1000 != 0);
-    struct block_meta meta = {.parent = hint->parent,
-                              .cost_us = hint->cost_us,
-                              .reuse_s = (uint16_t)(reuse_s < UINT16_MAX ? reuse_s : UINT16_MAX),
-                              .hint_flags = hint->flags};
-    uint64_t *words = (uint64_t *)(void *)&partition->map->metas[block];
-    uint64_t fresh[2];
+    uint32_t number = meta_take(&partition->metas);
 
-    memcpy(fresh, &meta, sizeof(fresh));
-    shared_store(&words[0], fresh[0]);
-    shared_store(&words[1], fresh[1]);
+    if (number == META_NONE)
+        counter_add(&partition->header->hints_lost, 1);
+    else
+        meta_write(&partition->metas, number, hint);
+    return number;
 }
 
 static void desc_reserve(struct partition *partition, uint32_t block, uint32_t place,
@@ -157,8 +159,9 @@ static void desc_reserve(struct partition *partition, uint32_t block, uint32_t p
         memcpy(partition->arena->data + (uint64_t)fresh.far_key.place * DATA_UNIT, request->key,
                request->key_len);
     }
+    if (meta_needed(&request->hint))
+        fresh.meta = hint_store(partition, &request->hint);
     desc_publish(desc, &fresh);
-    meta_write(partition, block, &request->hint);
 }
 
 static enum kvr_status memory_take(struct partition *partition, uint32_t units, uint32_t block,
@@ -351,10 +354,15 @@ enum kvr_status partition_hint(struct partition *partition, struct key_hash hash
                                uint32_t key_len, const struct kvr_hint *hint, uint32_t now_ms)
 {
     uint32_t block = locate(partition, hash, key, key_len, now_ms);
+    struct block_desc *desc;
 
     if (block == BLOCK_NONE)
         return KVR_MISS;
-    meta_write(partition, block, hint);
+    desc = desc_of(partition, block);
+    if (desc->meta)
+        meta_write(&partition->metas, desc->meta, hint);
+    else if (meta_needed(hint))
+        shared_store(&desc->meta, hint_store(partition, hint));
     hits_apply(partition);
     if (!bit_test(partition->aside, block))
         partition->ops->hint(partition->policy, block);

@@ -12,6 +12,7 @@
 #include "shm/alloc.h"
 #include "shm/evict.h"
 #include "shm/index_write.h"
+#include "shm/meta.h"
 #include "shm/partition.h"
 #include "shm/queue.h"
 #include "shm/reclaim.h"
@@ -48,6 +49,7 @@ struct partition {
 
     struct index_writer index;
     struct alloc alloc;
+    struct meta_table metas;
     /* Free descriptors: a stack of used ones, and all from blocks_used on. */
     uint32_t free_head, nr_recycled;
     struct queue waiting; /* unlinked, not yet in the lane */

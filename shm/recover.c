@@ -45,7 +45,7 @@ static bool enter_index(struct partition *partition, uint32_t block, struct key_
 
 static enum verdict adopt(struct partition *partition, uint32_t block, bool verify)
 {
-    const struct block_desc *desc = desc_of(partition, block);
+    struct block_desc *desc = desc_of(partition, block);
     const uint8_t *data = partition->arena->data;
     struct index_place place;
     struct key_hash hash;
@@ -64,8 +64,12 @@ static enum verdict adopt(struct partition *partition, uint32_t block, bool veri
         return DAMAGED;
     if (units_held(desc) && !alloc_adopt(&partition->alloc, desc->place, units_held(desc), block))
         return DAMAGED;
-    if (enter_index(partition, block, hash))
+    if (enter_index(partition, block, hash)) {
+        /* A hint is no reason to lose a block. */
+        if (!meta_adopt(&partition->metas, desc->meta))
+            shared_store(&desc->meta, META_NONE);
         return KEEP;
+    }
     if (units_held(desc))
         alloc_give(&partition->alloc, desc->place);
     return DAMAGED;

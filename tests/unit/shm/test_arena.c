@@ -35,7 +35,8 @@ Test(arena, is_laid_out_in_order_and_without_overlap)
         cr_assert_geq((uint8_t *)map->descs,
                       (uint8_t *)(map->buckets + map->nr_buckets + map->nr_overflow));
         cr_assert_geq((uint8_t *)map->metas, (uint8_t *)(map->descs + map->nr_blocks));
-        cr_assert_geq((uint8_t *)map->chunks, (uint8_t *)(map->metas + map->nr_blocks));
+        cr_assert_geq(map->nr_metas, 1024);
+        cr_assert_geq((uint8_t *)map->chunks, (uint8_t *)(map->metas + map->nr_metas));
         cr_assert_leq((uint8_t *)(map->chunks + map->nr_chunks),
                       (uint8_t *)arena.sb + arena.index_size);
         cr_assert_eq(map->region_off, i * arena.region_size);
@@ -200,6 +201,7 @@ Test(arena, believes_no_field_of_a_hostile_superblock)
         cr_assert_neq(TRY(header->nr_buckets, value), 0);
         cr_assert_neq(TRY(header->nr_overflow, value), 0);
         cr_assert_neq(TRY(header->nr_blocks, value), 0);
+        cr_assert_neq(TRY(header->nr_metas, value), 0);
         cr_assert_neq(TRY(header->nr_chunks, value), 0);
     }
     cr_assert_eq(TRY(sb->boot_id, 99), 0);

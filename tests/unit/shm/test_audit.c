@@ -121,6 +121,28 @@ Test(audit, finds_a_chunk_that_is_described_wrongly)
     planted_is_found();
 }
 
+Test(audit, finds_a_slot_that_names_another_block)
+{
+    uint32_t block = block_of(14);
+
+    for (uint32_t slot = 0; slot < 65536; slot++)
+        if (f.partition->alloc.owners[slot] == block)
+            f.partition->alloc.owners[slot] = block_of(15);
+    planted_is_found();
+}
+
+Test(audit, finds_a_hint_that_is_nobodys)
+{
+    (void)!meta_take(&f.partition->metas);
+    planted_is_found();
+}
+
+Test(audit, finds_a_hint_that_is_free)
+{
+    desc_named(16)->meta = 5;
+    planted_is_found();
+}
+
 Test(audit, finds_a_lost_overflow_bucket)
 {
     f.partition->index.nr_spare--;
