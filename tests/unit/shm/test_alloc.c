@@ -181,6 +181,36 @@ Test(alloc, packs_blocks_of_many_chunks_so_that_they_share_slabs)
     alloc_close(&region.alloc);
 }
 
+/* Slots of one and a half chunks: a slab of two chunks wastes a quarter, one of three nothing. */
+Test(alloc, leaves_a_gap_to_grow_while_other_sizes_hold_memory)
+{
+    uint32_t place[64], one, nr = 0;
+    uint16_t class;
+
+    region_open(64, 64 << 10);
+    class = class_choose(&region.alloc.table, 1536);
+    for (uint32_t i = 0; i < 21; i++)
+        cr_assert(alloc_take(&region.alloc, class, 1536, i, &one));
+    while (nr < 64 && alloc_take(&region.alloc, CLASS_RUN, 1024, 100 + nr, &place[nr]))
+        nr++;
+    cr_assert_eq(region.alloc.nr_free, 0);
+    cr_assert_geq(nr, 16);
+    give(place[4]);
+    give(place[5]);
+    cr_assert_not(alloc_take(&region.alloc, class, 1536, 50, &one), "the gap waits");
+    give(place[6]);
+    cr_assert(alloc_take(&region.alloc, class, 1536, 50, &one), "and is large enough");
+    cr_assert_eq(one, place[4]);
+    cr_assert(alloc_take(&region.alloc, class, 1536, 51, &one));
+    give(place[10]);
+    give(place[11]);
+    cr_assert_not(alloc_take(&region.alloc, class, 1536, 52, &one));
+    region.alloc.any_slab = true;
+    cr_assert(alloc_take(&region.alloc, class, 1536, 52, &one), "where nothing better comes");
+    cr_assert_not(region.alloc.any_slab);
+    alloc_close(&region.alloc);
+}
+
 Test(alloc, describes_its_slabs_so_that_they_can_be_adopted)
 {
     uint32_t place[100], again;
