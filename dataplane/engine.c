@@ -51,24 +51,28 @@ static unsigned parse_all(struct core *core, struct request **requests, unsigned
 /* The lookups of some requests, ahead of their turn, so that the cache misses overlap. */
 static void probe(const struct core *core, struct request *const *requests, unsigned n)
 {
-    struct request_op *ops[PROBES + KVR_OPS_MAX];
-    const struct part_map *maps = core->arena->maps;
-    unsigned nr = 0;
+    struct {
+        struct request_op *op;
+        const struct part_map *map;
+        const struct bucket *bucket;
+    } probes[PROBES + KVR_OPS_MAX], *end = probes;
 
     for (unsigned i = 0; i < n; i++) {
-        struct request_op *op = requests[i]->ops, *end = op + requests[i]->nr_ops;
+        struct request_op *op = requests[i]->ops, *last = op + requests[i]->nr_ops;
 
-        for (; op < end; op++) {
+        for (; op < last; op++) {
             if (!op->key || !core->partitions[op->partition])
                 continue;
-            probe_ahead(&maps[op->partition], op->hash);
-            ops[nr++] = op;
+            end->op = op;
+            end->map = &core->arena->maps[op->partition];
+            end->bucket = probe_ahead(end->map, op->hash);
+            end++;
         }
     }
-    for (unsigned i = 0; i < nr; i++)
-        ops[i]->found = probe_bucket(&maps[ops[i]->partition], ops[i]->hash);
-    for (unsigned i = 0; i < nr; i++) {
-        struct request_op *op = ops[i];
+    for (typeof(end) at = probes; at < end; at++)
+        at->op->found = probe_bucket(at->map, at->bucket, at->op->hash);
+    for (typeof(end) at = probes; at < end; at++) {
+        struct request_op *op = at->op;
 
         if (op->found &&
             (op->opcode != KVR_GET || !probe_block(core->arena, op->found, op->key, op->key_len)))

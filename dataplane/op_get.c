@@ -194,7 +194,8 @@ static inline void put_word(uint8_t *at, uint32_t low, uint32_t high)
     memcpy(at, &word, sizeof(word));
 }
 
-/* As op_get would answer the i-th op, in one record, written in words. Returns its end. */
+/* As op_get would answer the i-th op, in one record, written in words; an access for the policy.
+ * Returns the record's end. */
 static inline uint8_t *plain_record(const struct core *core, const struct request_op *op,
                                     unsigned i, uint8_t *at, bool spare_unit)
 {
@@ -204,6 +205,7 @@ static inline uint8_t *plain_record(const struct core *core, const struct reques
     uint32_t block = (uint32_t)(desc - map->descs), len = desc->value_len;
     uint32_t size = RECORD + align8(len), ttl_ms = 0;
 
+    partition_hit(core->partitions[op->partition], block);
     if (unlikely(desc->flags & DESC_EXPIRES))
         ttl_ms = desc->expiry_ms - core->now_ms;
     put_word(at, KVR_GET | i << 8, size);
@@ -284,7 +286,6 @@ static inline bool get_single(struct core *core, struct request *request, uint32
 {
     const struct request_op *op = request->ops;
     const struct block_desc *desc = op->found;
-    const struct part_map *map = &core->arena->maps[op->partition];
     uint8_t *at = (uint8_t *)(uintptr_t)request->msg + sizeof(struct kvr_hdr);
     uint32_t len;
 
@@ -292,7 +293,6 @@ static inline bool get_single(struct core *core, struct request *request, uint32
         expiry_passed(desc->flags, desc->expiry_ms, core->now_ms))
         return false;
     len = desc->value_len;
-    partition_hit(core->partitions[op->partition], (uint32_t)(desc - map->descs));
     count_plain(core, 1, len);
     plain_record(core, op, 0, at, request->room - core->max_datagram >= DATA_UNIT);
     answer_in_place(core, request, (uint32_t)sizeof(struct kvr_hdr) + RECORD + align8(len), 1);
@@ -314,10 +314,6 @@ bool get_plain(struct core *core, struct request *request)
     bytes = plain_bytes(core, request, len_max);
     if (bytes > core->train_budget)
         return false;
-    for (unsigned i = 0; i < nr; i++)
-        partition_hit(
-            core->partitions[request->ops[i].partition],
-            (uint32_t)(request->ops[i].found - core->arena->maps[request->ops[i].partition].descs));
     count_plain(core, nr, bytes);
     answer_begin(&answer, core, request);
     for (unsigned i = 0; i < nr;)

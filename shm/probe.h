@@ -8,16 +8,19 @@
 #include "shm/bucket.h"
 #include "shm/index.h"
 
-static inline void probe_ahead(const struct part_map *map, struct key_hash hash)
+/* Fetches the bucket. */
+static inline const struct bucket *probe_ahead(const struct part_map *map, struct key_hash hash)
 {
-    prefetch_read(&map->buckets[hash_bucket(hash, map->nr_buckets)]);
+    const struct bucket *bucket = &map->buckets[hash_bucket(hash, map->nr_buckets)];
+
+    prefetch_read(bucket);
+    return bucket;
 }
 
 /* Reads the bucket. The first descriptor with the key's tag, fetched ahead, or NULL. */
-static inline const struct block_desc *probe_bucket(const struct part_map *map,
-                                                    struct key_hash hash)
+static inline const struct block_desc *
+probe_bucket(const struct part_map *map, const struct bucket *bucket, struct key_hash hash)
 {
-    const struct bucket *bucket = &map->buckets[hash_bucket(hash, map->nr_buckets)];
     uint32_t hits = bucket_match(bucket, hash_tag(hash));
     const struct block_desc *desc;
 
