@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The last stage: header and CRC32C of reply datagrams, and what the CRC32C alone costs. */
+/* The last stage: header and CRC32C of reply datagrams, and what the CRC32C alone costs: of bytes
+ * in the cache, of bytes in memory, and of a copy of such bytes. */
 #include "dataplane/reply.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/crc32c.h"
+#include "base/random.h"
 #include "perf/micro/bed.h"
 #include "perf/micro/bench.h"
+
+#define COLD_BYTES (64u << 20)
+#define COLD_PIECE_MAX 8192u
 
 struct state {
     struct bed *bed;
@@ -68,35 +74,94 @@ static bool teardown(void *arg)
     return right;
 }
 
-struct bytes {
-    size_t len;
-    uint8_t bytes[];
+/* CRC32C of one piece that stays in the cache, or of random ones out of COLD_BYTES. */
+struct pieces {
+    size_t len, nr;
+    struct rng rng;
+    uint8_t copy[COLD_PIECE_MAX];
+    uint8_t *bytes;
 };
 
-static void *setup_crc(const struct bench *bench)
+static void *setup_pieces(const struct bench *bench)
 {
-    struct bytes *bytes = calloc(1, sizeof(*bytes) + bench->arg);
+    struct pieces *pieces = malloc(sizeof(*pieces));
+    size_t size = bench->memory ? COLD_BYTES : bench->arg;
 
-    if (bytes)
-        bytes->len = bench->arg;
-    return bytes;
+    if (!pieces)
+        return NULL;
+    rng_seed(&pieces->rng, 1);
+    pieces->len = bench->arg;
+    pieces->nr = size / bench->arg;
+    pieces->bytes = malloc(size);
+    if (!pieces->bytes) {
+        free(pieces);
+        return NULL;
+    }
+    memset(pieces->bytes, 1, size);
+    return pieces;
 }
 
 static void run_crc(void *arg, uint64_t nr)
 {
-    const struct bytes *bytes = arg;
+    const struct pieces *pieces = arg;
 
     for (uint64_t i = 0; i < nr; i++) {
-        uint32_t crc = crc32c(0, bytes->bytes, bytes->len);
+        uint32_t crc = crc32c(0, pieces->bytes, pieces->len);
 
         bench_keep(&crc);
     }
 }
 
-static bool teardown_crc(void *arg)
+static const uint8_t *piece(struct pieces *pieces)
 {
-    free(arg);
+    return pieces->bytes + rng_below(&pieces->rng, pieces->nr) * pieces->len;
+}
+
+static void run_crc_cold(void *arg, uint64_t nr)
+{
+    struct pieces *pieces = arg;
+
+    for (uint64_t i = 0; i < nr; i++) {
+        uint32_t crc = crc32c(0, piece(pieces), pieces->len);
+
+        bench_keep(&crc);
+    }
+}
+
+static void run_copy_cold(void *arg, uint64_t nr)
+{
+    struct pieces *pieces = arg;
+
+    for (uint64_t i = 0; i < nr; i++) {
+        uint32_t crc;
+
+        memcpy(pieces->copy, piece(pieces), pieces->len);
+        crc = crc32c(0, pieces->copy, pieces->len);
+        bench_keep(&crc);
+    }
+}
+
+static bool teardown_pieces(void *arg)
+{
+    struct pieces *pieces = arg;
+
+    free(pieces->bytes);
+    free(pieces);
     return true;
+}
+
+static void add_pieces(struct bench_list *list, const char *name, const char *what, uint64_t len,
+                       void (*run)(void *, uint64_t))
+{
+    struct bench bench = {.what = what,
+                          .arg = len,
+                          .memory = run == run_crc ? 0 : COLD_BYTES,
+                          .setup = setup_pieces,
+                          .run = run,
+                          .teardown = teardown_pieces};
+
+    bench_name(&bench, "reply/%s/%s", name, bench_size(len).s);
+    bench_add(list, &bench);
 }
 
 void reply_benches(struct bench_list *list)
@@ -120,14 +185,10 @@ void reply_benches(struct bench_list *list)
         bench_name(&bench, "reply/seal/%s", bench_size(datagrams[i]).s);
         bench_add(list, &bench);
     }
-    for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
-        struct bench bench = {.what = "CRC32C of so many bytes in the cache",
-                              .arg = lengths[i],
-                              .setup = setup_crc,
-                              .run = run_crc,
-                              .teardown = teardown_crc};
-
-        bench_name(&bench, "reply/crc32c/%s", bench_size(lengths[i]).s);
-        bench_add(list, &bench);
+    for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
+        add_pieces(list, "crc32c", "CRC32C of so many bytes in the cache", lengths[i], run_crc);
+    for (uint64_t len = 256; len <= COLD_PIECE_MAX; len *= 2) {
+        add_pieces(list, "crc32c-cold", "CRC32C of so many bytes in memory", len, run_crc_cold);
+        add_pieces(list, "copy-crc32c-cold", "the same of their copy", len, run_copy_cold);
     }
 }
