@@ -16,7 +16,7 @@
 struct state {
     struct bed *bed;
     struct request requests[BURST];
-    uint8_t *bytes;
+    uint8_t *bytes, *buffers; /* datagrams to come; where those of a burst lie, and their replies */
     uint32_t stride, len, nr_ops;
     uint64_t at, asked;
 };
@@ -52,11 +52,13 @@ static void *setup(const struct bench *bench)
     state->nr_ops = *nr_ops;
     state->stride = (uint32_t)sizeof(struct kvr_hdr) + *nr_ops * build_get_size(BED_KEY);
     state->bytes = aligned_alloc(8, (size_t)DATAGRAMS * state->stride);
-    state->bed = state->bytes ? bed_open(bench->arg, VALUE, NULL) : NULL;
+    state->buffers = aligned_alloc(CACHE_LINE, (size_t)BURST * BED_FRAME);
+    state->bed = state->bytes && state->buffers ? bed_open(bench->arg, VALUE, NULL) : NULL;
     if (!state->bed || !bed_fill(state->bed, bench->arg, VALUE)) {
         if (state->bed)
             bed_close(state->bed);
         free(state->bytes);
+        free(state->buffers);
         free(state);
         return NULL;
     }
@@ -67,12 +69,18 @@ static void *setup(const struct bench *bench)
     return state;
 }
 
-static void receive(struct state *state, struct request *request, uint64_t now_ns)
+/* The i-th of a burst, into a buffer of its own: the reply may be written over it. */
+static void receive(struct state *state, unsigned i, uint64_t now_ns)
 {
+    struct request *request = &state->requests[i];
+    uint8_t *buffer = state->buffers + (size_t)i * BED_FRAME;
+
+    memcpy(buffer, state->bytes + state->at++ % DATAGRAMS * state->stride, state->len);
     request->next = NULL;
-    request->frame = NULL;
-    request->msg = state->bytes + state->at++ % DATAGRAMS * state->stride;
+    request->frame = buffer;
+    request->msg = buffer;
     request->len = state->len;
+    request->room = KVR_DATAGRAM_MAX;
     request->arrived_ns = now_ns;
     request->peer = state->bed->peer;
 }
@@ -89,7 +97,7 @@ static void run(void *arg, uint64_t nr)
         core_tick(core, now_ns);
         for (unsigned i = 0; i < BURST; i++) {
             burst[i] = &state->requests[i];
-            receive(state, burst[i], now_ns);
+            receive(state, i, now_ns);
         }
         engine_burst(core, burst, BURST);
         (void)engine_turn(core);
@@ -104,6 +112,7 @@ static bool teardown(void *arg)
 
     bed_close(state->bed);
     free(state->bytes);
+    free(state->buffers);
     free(state);
     return right;
 }

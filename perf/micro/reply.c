@@ -44,7 +44,7 @@ static void run_seal(void *arg, uint64_t nr)
     struct state *state = arg;
 
     for (uint64_t i = 0; i < nr; i++) {
-        struct answer answer;
+        struct answer answer = {0};
         uint8_t *room;
 
         answer_begin(&answer, state->bed->core, &state->request);
