@@ -22,6 +22,7 @@ struct make {
     struct flows_spec flows;
     struct requests_spec requests;
     uint64_t frames;
+    uint8_t client_mac[6]; /* of the frames; HELLO comes from the interface's */
     bool has_server, has_mac, has_client, has_client_mac, client_ipv6, json;
 };
 
@@ -80,7 +81,7 @@ static void usage(FILE *out)
           "  --control PATH      kvraild's control socket: tells address, port and MAC\n"
           "  --server ADDRESS, --port N, --mac MAC    of the server\n"
           "  --client ADDRESS    of the first client; not one of this host's own\n"
-          "  --client-mac MAC    default: of the interface\n"
+          "  --client-mac MAC    of the frames; default: of the interface\n"
           "  --flows N           clients, each with address, port, session; default 64\n"
           "  --addresses N       different addresses of them, one after the other; default 1\n"
           "  --first-port N      default 40000\n"
@@ -164,7 +165,7 @@ static bool read_side(int id, const char *text, struct make *make)
         return option_address("client", text, first->local_ip, &make->client_ipv6);
     case OPT_CLIENT_MAC:
         make->has_client_mac = true;
-        return option_mac("client-mac", text, first->local_mac);
+        return option_mac("client-mac", text, make->client_mac);
     case OPT_FLOWS:
         if (!option_count("flows", text, 1, FLOWS_MAX, &n))
             return false;
@@ -371,8 +372,7 @@ static int run(struct make *make)
 
     if (rc)
         return rc;
-    if (!make->has_client_mac)
-        memcpy(make->flows.first.local_mac, wire.mac, sizeof(wire.mac));
+    memcpy(make->flows.first.local_mac, wire.mac, sizeof(wire.mac));
     if (make->requests.mtu == 0)
         make->requests.mtu = wire.mtu < 9000 ? wire.mtu : 9000;
     rc = flows_create(&make->flows, &flows);
@@ -381,6 +381,8 @@ static int run(struct make *make)
     rc = flows_greet(&flows, &wire);
     if (rc)
         goto destroy_flows;
+    for (unsigned i = 0; make->has_client_mac && i < flows.nr; i++)
+        memcpy(flows.list[i].peer.local_mac, make->client_mac, sizeof(make->client_mac));
     rc = requests_open(&requests, &make->requests, &flows);
     if (rc)
         goto destroy_flows;

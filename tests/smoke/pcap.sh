@@ -94,6 +94,9 @@ same "$(delta .refused.no_cookie)" 640 "requests without a valid cookie"
 
 expect 1 pcap send --interface kv1 "$0"
 says "not a capture file"
+make mac 10.96.0.16 --client-mac 02:00:00:00:00:99
+play mac
+same "$(delta .refused.no_cookie)" 0 "frames from another MAC that were refused"
 expect 2 pcap make --mix get,dance
 says "--mix"
 expect 2 pcap make --out x --interface kv1 --client 10.96.0.16 --control "$socket" --mix put \
