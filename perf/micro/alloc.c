@@ -18,7 +18,6 @@ struct state {
     struct part_map map;
     struct alloc alloc;
     struct chunk_entry entries[CHUNKS];
-    struct order_link links[LIVE_MAX];
     uint32_t places[LIVE_MAX], victims[ORDER];
     uint32_t units, nr_live;
     uint16_t class;
@@ -41,7 +40,7 @@ static void *setup(const struct bench *bench)
                                    .chunks = state->entries,
                                    .nr_chunks = CHUNKS,
                                    .chunk_size = CHUNK};
-    if (alloc_open(&state->alloc, &state->map, state->links)) {
+    if (alloc_open(&state->alloc, &state->map)) {
         free(state);
         return NULL;
     }
@@ -67,7 +66,6 @@ static void run(void *arg, uint64_t nr)
         struct slab *slab = alloc_slab(&state->alloc, state->places[block]);
 
         slab->reserved--;
-        slab_leave(&state->alloc, slab, block);
         alloc_give(&state->alloc, state->places[block]);
         state->failed += !take(state, block);
     }
