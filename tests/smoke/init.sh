@@ -5,7 +5,8 @@
 # what it started and removes its devices, whatever happened. Tests need no unique names, and
 # cannot reach anything outside.
 #
-# From the environment: SMOKE_KVRAIL, SMOKE_KVRAILD, SMOKE_DATAPLANE (programs), TESTPMD (optional).
+# From the environment: SMOKE_KVRAIL, SMOKE_KVRAILD, SMOKE_DATAPLANE, SMOKE_PCAP (programs),
+# TESTPMD (optional).
 
 set -euo pipefail
 
