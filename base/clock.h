@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#undef NS_PER_S /* DPDK's is a floating point number */
 #define NS_PER_US 1000ull
 #define NS_PER_MS 1000000ull
 #define NS_PER_S 1000000000ull

@@ -7,3 +7,7 @@
 
 /* crc32c(0, "123456789", 9) == 0xe3069283. Continue with the previous result as crc. */
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t len);
+
+/* The same of len bytes at once, of which the 4 at `at` (a multiple of 4) count as 0: a datagram
+ * that holds its own CRC. */
+uint32_t crc32c_blank(const void *bytes, size_t len, size_t at);

@@ -145,11 +145,10 @@ void build_match_end(struct writer *writer, struct kvr_match_req *req)
 
 uint32_t build_crc(const uint8_t *head, uint32_t head_len, const void *tail, uint32_t tail_len)
 {
-    const uint32_t at = offsetof(struct kvr_hdr, crc), after = at + sizeof(uint32_t);
-    uint32_t crc = crc32c(0, head, at);
+    uint32_t crc = crc32c_blank(head, head_len, offsetof(struct kvr_hdr, crc));
 
-    crc = crc32c(crc, zeroes, sizeof(uint32_t));
-    crc = crc32c(crc, head + after, head_len - after);
+    if (tail_len == 0)
+        return crc;
     crc = crc32c(crc, tail, tail_len);
     return crc32c(crc, zeroes, pad8(tail_len) - tail_len);
 }

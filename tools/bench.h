@@ -9,6 +9,7 @@
 
 #include <kvrail/client.h>
 
+#include "tools/cli.h"
 #include "tools/sizes.h"
 #include "tools/tally.h"
 
@@ -32,6 +33,40 @@ struct bench_settings {
     uint8_t priority;
     bool warm, verify, fill;
 };
+
+/* Options; each command has rows of its own for them. */
+enum {
+    BENCH_OPT_OPS = CLI_LONG,
+    BENCH_OPT_READ,
+    BENCH_OPT_KEYS,
+    BENCH_OPT_KEY_SIZE,
+    BENCH_OPT_SIZE,
+    BENCH_OPT_DIST,
+    BENCH_OPT_BATCH,
+    BENCH_OPT_DEPTH,
+    BENCH_OPT_THREADS,
+    BENCH_OPT_CHAIN,
+    BENCH_OPT_RATE,
+    BENCH_OPT_ARRIVAL,
+    BENCH_OPT_SECONDS,
+    BENCH_OPT_COUNT,
+    BENCH_OPT_TTL,
+    BENCH_OPT_WARM,
+    BENCH_OPT_NO_WARM,
+    BENCH_OPT_FILL,
+    BENCH_OPT_VERIFY,
+    BENCH_OPT_NO_VERIFY,
+    BENCH_OPT_KEYSPACE,
+    BENCH_OPT_SEED,
+    BENCH_OPT_OTHERS /* first free number */
+};
+
+void bench_option_defaults(struct bench_settings *s);
+/* One of them, its argument in optarg. False after the mistake was shown. */
+bool bench_option(const struct cli *cli, int id, struct bench_settings *s);
+/* After the last one. Runs with other sizes do not share keys: a value of another length would look
+ * wrong. */
+void bench_option_end(struct bench_settings *s);
 
 struct bench_thread {
     const struct bench_settings *settings;
@@ -62,5 +97,7 @@ struct bench_result {
 uint64_t bench_corrupt(const struct bench_result *r);
 /* Hits over GETs that were answered; below 0 without any. */
 double bench_hit_ratio(const struct bench_result *r);
-json_t *bench_json(const struct bench_settings *s, const struct bench_result *r, const char *url);
+/* command: whose result it is. */
+json_t *bench_json(const char *command, const struct bench_settings *s,
+                   const struct bench_result *r, const char *url);
 void bench_print(const struct bench_settings *s, const struct bench_result *r, const char *url);

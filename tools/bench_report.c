@@ -62,7 +62,8 @@ static json_t *client_json(const struct kvr_client_stats *c)
                      (json_int_t)c->rx_corrupt, "value_corrupt", (json_int_t)c->value_corrupt);
 }
 
-json_t *bench_json(const struct bench_settings *s, const struct bench_result *r, const char *url)
+json_t *bench_json(const char *command, const struct bench_settings *s,
+                   const struct bench_result *r, const char *url)
 {
     double seconds = r->seconds > 0 ? r->seconds : 1e-9, hits = bench_hit_ratio(r);
     struct tally all = {0};
@@ -75,7 +76,7 @@ json_t *bench_json(const struct bench_settings *s, const struct bench_result *r,
     if (r->fills.ops)
         json_object_set_new(ops, "fill", tally_json(&r->fills, seconds));
     object = json_pack(
-        "{s:s,s:o,s:o,s:f,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:o,s:o,s:o}", "command", "bench", "server",
+        "{s:s,s:o,s:o,s:f,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:o,s:o,s:o}", "command", command, "server",
         cli_json_text(url), "params", params_json(s), "seconds", r->seconds, "ops",
         (json_int_t)all.ops, "ops_s", (double)all.ops / seconds, "get_bytes_s",
         (double)r->moved_in / seconds, "put_bytes_s", (double)r->moved_out / seconds, "corrupt",

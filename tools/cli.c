@@ -31,27 +31,34 @@ static const char *const priority_names[KVR_PRIORITIES] = {"critical", "high", "
 
 /* ---- errors -------------------------------------------------------------------------------- */
 
+/* What a person types to run the command. */
+static const char *typed(const struct cli_command *command, char *text, size_t size)
+{
+    if (command && command->run)
+        snprintf(text, size, "%s%s", command->alone ? "" : "kvrail ", command->name);
+    else
+        snprintf(text, size, "kvrail");
+    return text;
+}
+
 static void show_name(const struct cli *cli)
 {
+    char name[64];
+
     fflush(stdout);
-    if (cli->command && cli->command->run)
-        fprintf(stderr, "kvrail %s: ", cli->command->name);
-    else
-        fputs("kvrail: ", stderr);
+    fprintf(stderr, "%s: ", typed(cli->command, name, sizeof(name)));
 }
 
 int cli_usage(const struct cli *cli, const char *format, ...)
 {
     va_list args;
+    char name[64];
 
     show_name(cli);
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    if (cli->command && cli->command->run)
-        fprintf(stderr, "\nTry 'kvrail %s --help'.\n", cli->command->name);
-    else
-        fputs("\nTry 'kvrail --help'.\n", stderr);
+    fprintf(stderr, "\nTry '%s --help'.\n", typed(cli->command, name, sizeof(name)));
     return CLI_USAGE;
 }
 
@@ -147,22 +154,34 @@ static void show_option(const struct cli_option *o)
            o->help);
 }
 
-static void show_options(const char *title, const struct cli_option *options)
+static bool has_option(const struct cli_option *options, const char *name)
+{
+    for (; options && options->name; options++)
+        if (strcmp(options->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* but: not those that these have as well. May be NULL. */
+static void show_options(const char *title, const struct cli_option *options,
+                         const struct cli_option *but)
 {
     if (!options || !options->name)
         return;
     printf("\n%s:\n", title);
     for (; options->name; options++)
-        if (options->help)
+        if (options->help && !has_option(but, options->name))
             show_option(options);
 }
 
 static void show_help(const struct cli_command *command)
 {
-    printf("Usage: kvrail %s [OPTION]...%s%s\n%s\n", command->name,
+    char name[64];
+
+    printf("Usage: %s [OPTION]...%s%s\n%s\n", typed(command, name, sizeof(name)),
            command->arguments[0] ? " " : "", command->arguments, command->summary);
-    show_options("Options", command->options);
-    show_options("Common options", common_options);
+    show_options("Options", command->options, NULL);
+    show_options("Common options", common_options, command->options);
     if (command->details)
         printf("\n%s", command->details);
     fputs("\nExit status: 0 ok, 1 error, 2 usage, 3 degraded, 4 unreachable.\n", stdout);
@@ -370,8 +389,8 @@ static void show_commands(const struct cli_command *const commands[], unsigned n
     for (unsigned i = 0; i < nr; i++)
         if (commands[i])
             printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    show_options("Options", program_options);
-    show_options("Common options", common_options);
+    show_options("Options", program_options, NULL);
+    show_options("Common options", common_options, NULL);
     fputs("\n'kvrail COMMAND --help' tells more about each.\n"
           "Exit status: 0 ok, 1 error, 2 usage, 3 degraded, 4 unreachable.\n",
           stdout);
@@ -425,6 +444,22 @@ static int run_command(struct cli *cli, const struct cli_command *const commands
     return command->run(cli, argc, argv);
 }
 
+/* Whatever was printed must have arrived. */
+static int end_output(const struct cli *cli, int code)
+{
+    if (fflush(stdout) || ferror(stdout))
+        return code ? code : cli_error(cli, CLI_ERROR, "standard output: cannot write");
+    return code;
+}
+
+int cli_alone(const struct cli_command *command, int argc, char **argv)
+{
+    struct cli cli = {.command = command, .priority = KVR_NORMAL};
+
+    optind = 0;
+    return end_output(&cli, command->run(&cli, argc, argv));
+}
+
 int cli_main(const struct cli_command *const commands[], unsigned nr_commands, int argc,
              char **argv)
 {
@@ -444,7 +479,5 @@ int cli_main(const struct cli_command *const commands[], unsigned nr_commands, i
     if (id == CLI_STOP)
         return cli.exit_code;
     code = run_command(&cli, commands, nr_commands, argc - optind, argv + optind);
-    if (fflush(stdout) || ferror(stdout))
-        return code ? code : cli_error(&cli, CLI_ERROR, "standard output: cannot write");
-    return code;
+    return end_output(&cli, code);
 }

@@ -12,7 +12,8 @@
 
 enum cli_exit { CLI_OK = 0, CLI_ERROR = 1, CLI_USAGE = 2, CLI_DEGRADED = 3, CLI_UNREACHABLE = 4 };
 
-/* id: the option's letter, or from CLI_LONG on where it has none. -h -j -q -s -t are taken. */
+/* id: the option's letter, or from CLI_LONG on where it has none. -h -j -q -s -t are taken; who
+ * means something else by one of these shows it in a row of its own, with the same letter. */
 struct cli_option {
     int id;
     const char *name;
@@ -31,6 +32,7 @@ struct cli_command {
     const char *summary;              /* a line of `kvrail --help` */
     const char *details;              /* NULL, or the end of the command's own --help */
     const struct cli_option *options; /* NULL, or ends with a row whose name is NULL */
+    bool alone;                       /* a program of its own, name is the program's */
     /* argv[0] is the command's name. Returns an exit code. */
     int (*run)(struct cli *cli, int argc, char **argv);
 };
@@ -101,6 +103,9 @@ bool cli_interrupted(void);
 /* Until then (clock_ns), or ^C. */
 void cli_sleep_until(uint64_t ns);
 
-/* The whole program behind main: looks up the command and runs it. commands may hold NULLs. */
+/* The whole program behind main, of a command that is a program of its own. */
+int cli_alone(const struct cli_command *command, int argc, char **argv);
+/* The same for a table of subcommands: looks up the command and runs it. commands may hold NULLs.
+ */
 int cli_main(const struct cli_command *const commands[], unsigned nr_commands, int argc,
              char **argv);

@@ -8,216 +8,39 @@
 
 #include "base/clock.h"
 #include "base/counters.h"
-#include "base/hash.h"
 #include "tools/bench.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
 #include "tools/units.h"
 
-enum {
-    OPT_OPS = CLI_LONG,
-    OPT_READ,
-    OPT_KEYS,
-    OPT_KEY_SIZE,
-    OPT_SIZE,
-    OPT_DIST,
-    OPT_BATCH,
-    OPT_DEPTH,
-    OPT_THREADS,
-    OPT_CHAIN,
-    OPT_RATE,
-    OPT_ARRIVAL,
-    OPT_SECONDS,
-    OPT_COUNT,
-    OPT_TTL,
-    OPT_WARM,
-    OPT_NO_WARM,
-    OPT_FILL,
-    OPT_NO_VERIFY,
-    OPT_KEYSPACE,
-    OPT_SEED
-};
-
 #define BUFFERS_MAX (8ull << 30)
 
 static const struct cli_option options[] = {
-    {OPT_OPS, "ops", "LIST", "get, put, del, touch, match, ping, mix (default), or get:80,put:20"},
-    {OPT_READ, "read", "PERCENT", "share of GETs in a mix of get and put; default 95"},
-    {OPT_KEYS, "keys", "N", "different keys; default 10k"},
-    {OPT_KEY_SIZE, "key-size", "BYTES", "bytes of a key, 8 to 1024; default 16"},
-    {OPT_SIZE, "size", "BYTES", "bytes of a value, or a mix: 64:50,4KiB:30,64KiB:20; default 1KiB"},
-    {OPT_DIST, "dist", "DIST", "zipf:EXPONENT, uniform or sequential; default zipf:0.99"},
-    {OPT_BATCH, "batch", "N", "ops that are submitted together; default 1"},
-    {OPT_DEPTH, "depth", "N", "ops in flight, each thread; default 16, at least --batch"},
-    {OPT_THREADS, "threads", "N", "load threads, each with its own client; default 1"},
-    {OPT_CHAIN, "chain", "N", "keys of a MATCH; default 256"},
-    {OPT_RATE, "rate", "OPS/S", "open loop at this rate of all threads; default: closed loop"},
-    {OPT_ARRIVAL, "arrival", "KIND", "of an open loop: fixed (default) or poisson"},
-    {OPT_SECONDS, "seconds", "S", "how long to measure; default 5"},
-    {OPT_COUNT, "count", "N", "measure this many ops instead"},
-    {OPT_TTL, "ttl", "TIME", "time to live of what is stored; default: none"},
-    {OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
-    {OPT_NO_WARM, "no-warm", NULL, "do not"},
-    {OPT_FILL, "fill", NULL, "after a miss, store the value"},
-    {OPT_NO_VERIFY, "no-verify", NULL, "do not check the bytes of hits"},
-    {OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
-    {OPT_SEED, "seed", "N", "of the random choices; default 1"},
+    {BENCH_OPT_OPS, "ops", "LIST",
+     "get, put, del, touch, match, ping, mix (default), or get:80,put:20"},
+    {BENCH_OPT_READ, "read", "PERCENT", "share of GETs in a mix of get and put; default 95"},
+    {BENCH_OPT_KEYS, "keys", "N", "different keys; default 10k"},
+    {BENCH_OPT_KEY_SIZE, "key-size", "BYTES", "bytes of a key, 8 to 1024; default 16"},
+    {BENCH_OPT_SIZE, "size", "BYTES",
+     "bytes of a value, or a mix: 64:50,4KiB:30,64KiB:20; default 1KiB"},
+    {BENCH_OPT_DIST, "dist", "DIST", "zipf:EXPONENT, uniform or sequential; default zipf:0.99"},
+    {BENCH_OPT_BATCH, "batch", "N", "ops that are submitted together; default 1"},
+    {BENCH_OPT_DEPTH, "depth", "N", "ops in flight, each thread; default 16, at least --batch"},
+    {BENCH_OPT_THREADS, "threads", "N", "load threads, each with its own client; default 1"},
+    {BENCH_OPT_CHAIN, "chain", "N", "keys of a MATCH; default 256"},
+    {BENCH_OPT_RATE, "rate", "OPS/S",
+     "open loop at this rate of all threads; default: closed loop"},
+    {BENCH_OPT_ARRIVAL, "arrival", "KIND", "of an open loop: fixed (default) or poisson"},
+    {BENCH_OPT_SECONDS, "seconds", "S", "how long to measure; default 5"},
+    {BENCH_OPT_COUNT, "count", "N", "measure this many ops instead"},
+    {BENCH_OPT_TTL, "ttl", "TIME", "time to live of what is stored; default: none"},
+    {BENCH_OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
+    {BENCH_OPT_NO_WARM, "no-warm", NULL, "do not"},
+    {BENCH_OPT_FILL, "fill", NULL, "after a miss, store the value"},
+    {BENCH_OPT_NO_VERIFY, "no-verify", NULL, "do not check the bytes of hits"},
+    {BENCH_OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
+    {BENCH_OPT_SEED, "seed", "N", "of the random choices; default 1"},
     {0}};
-
-static bool parse_op(const struct cli *cli, char *text, struct bench_settings *s)
-{
-    char *colon = strchr(text, ':');
-    uint64_t weight = 1;
-
-    if (colon) {
-        *colon = 0;
-        if (!cli_number(cli, "ops", colon + 1, 1, 1000000, &weight))
-            return false;
-    }
-    for (unsigned op = 0; op < BENCH_OPS; op++)
-        if (strcmp(text, bench_op_names[op]) == 0) {
-            s->weights[op] = weight;
-            return true;
-        }
-    cli_usage(cli, "--ops %s: not one of get, put, del, touch, match, ping, mix", text);
-    return false;
-}
-
-static bool parse_ops(const struct cli *cli, const char *text, struct bench_settings *s)
-{
-    char copy[256], *rest = copy, *op;
-
-    memset(s->weights, 0, sizeof(s->weights));
-    if (strcmp(text, "mix") == 0) {
-        s->weights[BENCH_GET] = 95;
-        s->weights[BENCH_PUT] = 5;
-        return true;
-    }
-    snprintf(copy, sizeof(copy), "%s", text);
-    while ((op = strsep(&rest, ",")))
-        if (!parse_op(cli, op, s))
-            return false;
-    return true;
-}
-
-static bool parse_read(const struct cli *cli, const char *text, struct bench_settings *s)
-{
-    uint64_t percent;
-
-    if (!cli_number(cli, "read", text, 0, 100, &percent))
-        return false;
-    memset(s->weights, 0, sizeof(s->weights));
-    s->weights[BENCH_GET] = percent;
-    s->weights[BENCH_PUT] = 100 - percent;
-    return true;
-}
-
-static bool parse_dist(const struct cli *cli, const char *text, struct bench_settings *s)
-{
-    char *end;
-
-    if (strcmp(text, "uniform") == 0) {
-        s->dist = BENCH_UNIFORM;
-        return true;
-    }
-    if (strcmp(text, "sequential") == 0) {
-        s->dist = BENCH_SEQUENTIAL;
-        return true;
-    }
-    s->dist = BENCH_ZIPF;
-    if (strcmp(text, "zipf") == 0)
-        return true;
-    if (strncmp(text, "zipf:", 5) == 0) {
-        s->exponent = strtod(text + 5, &end);
-        if (end != text + 5 && *end == 0 && s->exponent > 0 && s->exponent <= 10)
-            return true;
-    }
-    cli_usage(cli, "--dist %s: not zipf:EXPONENT (above 0, at most 10), uniform or sequential",
-              text);
-    return false;
-}
-
-static bool parse_arrival(const struct cli *cli, const char *text, struct bench_settings *s)
-{
-    s->poisson = strcmp(text, "poisson") == 0;
-    if (s->poisson || strcmp(text, "fixed") == 0)
-        return true;
-    cli_usage(cli, "--arrival %s: not fixed or poisson", text);
-    return false;
-}
-
-static bool parse_size(const struct cli *cli, const char *text, struct bench_settings *s)
-{
-    s->sizes_text = text;
-    if (sizes_parse(text, &s->sizes) == 0)
-        return true;
-    cli_usage(cli, "--size %s: not BYTES (at most %s) or BYTES:WEIGHT,BYTES:WEIGHT..", text,
-              units_bytes(KVR_VALUE_MAX).s);
-    return false;
-}
-
-static bool parse_ttl(const struct cli *cli, const char *text, struct bench_settings *s)
-{
-    uint64_t ns;
-
-    if (!cli_duration(cli, "ttl", text, 0, NS_PER_MS, KVR_TTL_MAX_MS * NS_PER_MS, &ns))
-        return false;
-    s->ttl_ms = ns / NS_PER_MS;
-    return true;
-}
-
-static bool parse_option(const struct cli *cli, int id, struct bench_settings *s)
-{
-    switch (id) {
-    case OPT_OPS:
-        return parse_ops(cli, optarg, s);
-    case OPT_READ:
-        return parse_read(cli, optarg, s);
-    case OPT_KEYS:
-        return cli_number(cli, "keys", optarg, 1, 1ull << 40, &s->keys);
-    case OPT_KEY_SIZE:
-        return cli_bytes(cli, "key-size", optarg, 8, KVR_KEY_MAX, &s->key_len);
-    case OPT_SIZE:
-        return parse_size(cli, optarg, s);
-    case OPT_DIST:
-        return parse_dist(cli, optarg, s);
-    case OPT_BATCH:
-        return cli_number(cli, "batch", optarg, 1, 4096, &s->batch);
-    case OPT_DEPTH:
-        return cli_number(cli, "depth", optarg, 1, 65536, &s->depth);
-    case OPT_THREADS:
-        return cli_number(cli, "threads", optarg, 1, 256, &s->threads);
-    case OPT_CHAIN:
-        return cli_number(cli, "chain", optarg, 1, 65536, &s->chain);
-    case OPT_RATE:
-        return cli_number(cli, "rate", optarg, 1, 1000000000, &s->rate);
-    case OPT_ARRIVAL:
-        return parse_arrival(cli, optarg, s);
-    case OPT_SECONDS:
-        return cli_duration(cli, "seconds", optarg, NS_PER_S, NS_PER_MS, 86400 * NS_PER_S,
-                            &s->run_ns);
-    case OPT_COUNT:
-        return cli_number(cli, "count", optarg, 1, 1ull << 50, &s->count);
-    case OPT_TTL:
-        return parse_ttl(cli, optarg, s);
-    case OPT_WARM:
-    case OPT_NO_WARM:
-        s->warm = id == OPT_WARM;
-        return true;
-    case OPT_FILL:
-        s->fill = true;
-        return true;
-    case OPT_NO_VERIFY:
-        s->verify = false;
-        return true;
-    case OPT_KEYSPACE:
-        return cli_number(cli, "keyspace", optarg, 0, UINT32_MAX, &s->salt);
-    case OPT_SEED:
-        return cli_number(cli, "seed", optarg, 0, UINT32_MAX, &s->seed);
-    default:
-        return true;
-    }
-}
 
 /* -1: go on; else the exit code. */
 static int parse(struct cli *cli, int argc, char **argv, struct bench_settings *s)
@@ -225,7 +48,7 @@ static int parse(struct cli *cli, int argc, char **argv, struct bench_settings *
     int id;
 
     while ((id = cli_getopt(cli, argc, argv)) > 0)
-        if (!parse_option(cli, id, s))
+        if (!bench_option(cli, id, s))
             return CLI_USAGE;
     if (id == CLI_STOP)
         return cli->exit_code;
@@ -238,8 +61,7 @@ static int parse(struct cli *cli, int argc, char **argv, struct bench_settings *
                          (unsigned long long)s->threads, (unsigned long long)s->depth,
                          units_bytes(BUFFERS_MAX).s);
     s->priority = cli->priority;
-    /* Runs with other sizes do not share keys: a value of another length would look wrong. */
-    s->salt = hash_key(s->sizes_text, strlen(s->sizes_text), s->salt).lo;
+    bench_option_end(s);
     return -1;
 }
 
@@ -383,24 +205,13 @@ static int judge(const struct bench_result *r)
 
 static int run(struct cli *cli, int argc, char **argv)
 {
-    struct bench_settings s = {.keys = 10000,
-                               .key_len = 16,
-                               .seed = 1,
-                               .exponent = 0.99,
-                               .batch = 1,
-                               .depth = 16,
-                               .threads = 1,
-                               .chain = 256,
-                               .run_ns = 5 * NS_PER_S,
-                               .warm = true,
-                               .verify = true};
+    struct bench_settings s;
     struct bench_result *result;
     struct bench_thread *threads;
     char url[512];
     int code;
 
-    parse_ops(cli, "mix", &s);
-    parse_size(cli, "1KiB", &s);
+    bench_option_defaults(&s);
     code = parse(cli, argc, argv, &s);
     if (code >= 0)
         return code;
@@ -426,7 +237,7 @@ static int run(struct cli *cli, int argc, char **argv)
     }
     if (code == CLI_OK) {
         if (cli->json)
-            cli_print_json(bench_json(&s, result, url));
+            cli_print_json(bench_json("bench", &s, result, url));
         else
             bench_print(&s, result, url);
         code = judge(result);

@@ -49,3 +49,20 @@ Test(crc32c, continues_where_it_stopped)
     for (size_t cut = 0; cut <= sizeof(text); cut++)
         cr_assert_eq(crc32c(crc32c(0, text, cut), text + cut, sizeof(text) - cut), whole);
 }
+
+Test(crc32c, a_blank_counts_as_zeroes_wherever_it_lies)
+{
+    uint8_t bytes[600], blanked[600];
+    struct rng rng;
+
+    rng_seed(&rng, 8);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)rng_next(&rng);
+    for (size_t len = 4; len <= sizeof(bytes); len += len < 300 ? 1 : 37)
+        for (size_t at = 0; at + 4 <= len && at < 280; at += 4) {
+            memcpy(blanked, bytes, len);
+            memset(blanked + at, 0, 4);
+            cr_assert_eq(crc32c_blank(bytes, len, at), crc32c(0, blanked, len), "%zu at %zu", len,
+                         at);
+        }
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An op ends once: by its record, by the header of its datagram, or by time. */
+#include "tools/load/asker.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/counters.h"
+#include "base/crc32c.h"
+#include "tools/content.h"
+
+#define WARM_TIMEOUT_NS (100 * NS_PER_MS)
+
+static const uint8_t opcodes[BENCH_OPS] = {
+    [BENCH_GET] = KVR_GET,     [BENCH_PUT] = KVR_PUT,     [BENCH_DEL] = KVR_DEL,
+    [BENCH_TOUCH] = KVR_TOUCH, [BENCH_MATCH] = KVR_MATCH, [BENCH_PING] = KVR_PING,
+};
+
+int asker_create(struct asker *a, const struct load_settings *s, const struct draw_table *table,
+                 const struct kvr_hello_rep *hello, uint32_t max_datagram, unsigned index)
+{
+    uint32_t depth = (uint32_t)s->bench.depth, ops = (uint32_t)s->bench.batch;
+    int rc;
+
+    if (s->bench.warm && ops < KVR_MUTATIONS_MAX)
+        ops = KVR_MUTATIONS_MAX;
+
+    memset(a, 0, sizeof(*a));
+    a->settings = s;
+    a->index = index;
+    proof_setup(&a->proof, max_datagram);
+    trains_setup(&a->trains, s->bench.sizes.largest, s->bench.verify);
+    for (unsigned p = 0; p < KVR_PARTITIONS_MAX; p++)
+        order_reset(&a->orders[p]);
+    rc = flights_create(&a->flights, depth, ops, s->timeout_ns);
+    if (rc)
+        return rc;
+    rc = chooser_create(&a->chooser, s, table, hello, index, depth * KVR_OPS_MAX);
+    if (!rc)
+        rc = composer_create(&a->composer, s, index);
+    if (rc)
+        asker_destroy(a);
+    return rc;
+}
+
+void asker_destroy(struct asker *a)
+{
+    flights_destroy(&a->flights);
+    chooser_destroy(&a->chooser);
+    composer_destroy(&a->composer);
+    trains_teardown(&a->trains);
+}
+
+void asker_warm(struct asker *a)
+{
+    uint32_t most = a->proof.max_datagram < a->proof.server.max_datagram
+                        ? a->proof.max_datagram
+                        : a->proof.server.max_datagram;
+
+    a->warming = true;
+    a->blocked = NULL;
+    a->flights.timeout_ns = WARM_TIMEOUT_NS;
+    chooser_warm(&a->chooser, a->index, compose_puts(a->settings, most));
+}
+
+void asker_measure(struct asker *a, uint64_t quota)
+{
+    a->warming = false;
+    a->blocked = NULL;
+    a->started = 0;
+    a->tx_datagrams = a->rx_datagrams = a->lost = a->late = 0;
+    a->moved_in = a->moved_out = 0;
+    a->flights.timeout_ns = a->settings->timeout_ns;
+    chooser_measure(&a->chooser, quota);
+}
+
+uint32_t asker_next(struct asker *a, uint64_t due_ns, uint64_t now_ns, uint8_t *bytes,
+                    uint16_t *partition)
+{
+    struct chosen *chosen = a->blocked ? a->blocked : chooser_next(&a->chooser);
+    struct flight *flight;
+    uint32_t len;
+
+    a->blocked = NULL;
+    if (unlikely(!chosen))
+        return 0;
+    if (unlikely(compose_blocked(chosen, a->orders))) {
+        a->blocked = chosen;
+        return 0;
+    }
+    flight = flights_take(&a->flights);
+    flight->due_ns = due_ns;
+    flight->sent_ns = now_ns;
+    *partition = chosen->partition;
+    len = compose(&a->composer, chosen, a->chooser.stride, a->orders, flight, bytes);
+    a->started += chosen->nr;
+    chosen->nr = 0;
+    counter_add(&a->tx_datagrams, 1);
+    return len;
+}
+
+uint32_t asker_hello(struct asker *a, uint64_t now_ns, uint8_t *bytes)
+{
+    if (likely(!proof_due(&a->proof, now_ns)))
+        return 0;
+    proof_hello(&a->proof, bytes, flights_id(&a->flights, FLIGHT_NONE), now_ns);
+    return PROOF_HELLO_BYTES;
+}
+
+static void end_warm(struct asker *a, const struct flight_op *op, enum kvr_status status,
+                     uint64_t latency_ns, uint64_t bytes)
+{
+    switch (status) {
+    case KVR_OK:
+        tally_add(&a->warm, status, latency_ns, bytes);
+        break;
+    case KVR_TIMEOUT:
+    case KVR_BUSY:
+    case KVR_EXPIRED:
+    case KVR_NEED_COOKIE:
+    case KVR_REPLAYED:
+        chooser_again(&a->chooser, op->id);
+        break;
+    default:
+        a->warm_failed = status;
+        break;
+    }
+}
+
+static inline void end_op(struct asker *a, struct flight *flight, unsigned i,
+                          enum kvr_status status, uint64_t now_ns, uint64_t bytes)
+{
+    struct flight_op *op = &flight->ops[i];
+    uint64_t latency_ns = now_ns > flight->due_ns ? now_ns - flight->due_ns : 0;
+
+    flight->open &= ~(1u << i);
+    if (unlikely(op->train))
+        train_end(&a->trains, &op->train);
+    if (unlikely(a->warming))
+        end_warm(a, op, status, latency_ns, bytes);
+    else
+        tally_add(&a->tallies[op->kind], status, latency_ns, bytes);
+}
+
+static inline void end_flight(struct asker *a, struct flight *flight, bool given_up)
+{
+    if (flight->seq)
+        order_finish(&a->orders[flight->partition], flight->seq, given_up);
+    flights_end(&a->flights, flight);
+}
+
+static void end_all(struct asker *a, struct flight *flight, enum kvr_status status, uint64_t now_ns)
+{
+    while (flight->open)
+        end_op(a, flight, (unsigned)__builtin_ctz(flight->open), status, now_ns, 0);
+    end_flight(a, flight, true);
+}
+
+static struct tally *tally_of(struct asker *a, const struct flight_op *op)
+{
+    return a->warming ? &a->warm : &a->tallies[op->kind];
+}
+
+static void verify(struct asker *a, const struct flight_op *op, const uint8_t *value, uint32_t len,
+                   uint32_t crc)
+{
+    if (len != sizes_of(&a->settings->bench.sizes, op->id) || crc32c(0, value, len) != crc ||
+        !content_check(value, len, op->id, NULL))
+        counter_add(&tally_of(a, op)->corrupt, 1);
+}
+
+static void take_part(struct asker *a, struct flight *flight, unsigned i,
+                      const struct kvr_get_rep *rep, uint64_t now_ns)
+{
+    struct flight_op *op = &flight->ops[i];
+    enum train_state state = train_add(&a->trains, &op->train, rep);
+
+    if (state == TRAIN_MORE)
+        return;
+    if (state == TRAIN_WHOLE && a->settings->bench.verify)
+        verify(a, op, op->train->bytes, op->train->total, op->train->crc);
+    if (state == TRAIN_WHOLE)
+        a->moved_in += op->train->total;
+    end_op(a, flight, i, state == TRAIN_WHOLE ? KVR_OK : KVR_PROTOCOL, now_ns,
+           state == TRAIN_WHOLE ? op->train->total : 0);
+}
+
+static inline void take_get(struct asker *a, struct flight *flight, unsigned i,
+                            const struct kvr_get_rep *rep, uint64_t now_ns)
+{
+    if (unlikely(rep->len != rep->value_len || flight->ops[i].train)) {
+        take_part(a, flight, i, rep, now_ns);
+        return;
+    }
+    if (a->settings->bench.verify)
+        verify(a, &flight->ops[i], (const uint8_t *)(rep + 1), rep->len, rep->value_crc);
+    a->moved_in += rep->len;
+    end_op(a, flight, i, KVR_OK, now_ns, rep->len);
+}
+
+static void take_put(struct asker *a, struct flight *flight, unsigned i, uint64_t now_ns)
+{
+    uint32_t len = sizes_of(&a->settings->bench.sizes, flight->ops[i].id);
+
+    a->moved_out += len;
+    end_op(a, flight, i, KVR_OK, now_ns, len);
+}
+
+static void take_match(struct asker *a, struct flight *flight, unsigned i,
+                       const struct kvr_match_rep *rep, uint64_t now_ns)
+{
+    bool fits = rep->nr_keys == a->settings->bench.chain;
+
+    a->match_keys += rep->nr_keys;
+    a->match_found += rep->prefix;
+    end_op(a, flight, i, fits ? KVR_OK : KVR_PROTOCOL, now_ns, 0);
+}
+
+static void take_other(struct asker *a, struct flight *flight, unsigned i,
+                       const struct kvr_op *record, uint64_t now_ns)
+{
+    const struct kvr_ping *ping = (const void *)record;
+
+    switch (flight->ops[i].kind) {
+    case BENCH_PUT:
+        take_put(a, flight, i, now_ns);
+        break;
+    case BENCH_MATCH:
+        take_match(a, flight, i, (const void *)record, now_ns);
+        break;
+    case BENCH_PING:
+        end_op(a, flight, i, ping->token == flight->ops[i].id ? KVR_OK : KVR_PROTOCOL, now_ns, 0);
+        break;
+    default:
+        end_op(a, flight, i, KVR_OK, now_ns, 0);
+        break;
+    }
+}
+
+static inline void take_record(struct asker *a, struct flight *flight, const struct kvr_op *record,
+                               uint64_t now_ns)
+{
+    unsigned i = record->idx;
+
+    if (unlikely(i >= flight->nr_ops || !(flight->open & 1u << i) ||
+                 record->op != opcodes[flight->ops[i].kind])) {
+        counter_add(&a->late, 1);
+        return;
+    }
+    if (unlikely(record->status != KVR_OK))
+        end_op(a, flight, i, (enum kvr_status)record->status, now_ns, 0);
+    else if (likely(record->op == KVR_GET))
+        take_get(a, flight, i, (const void *)record, now_ns);
+    else
+        take_other(a, flight, i, record, now_ns);
+}
+
+/* The server may be another one: then it knows nothing of what was written before. */
+static void take_hello(struct asker *a, const struct checked_reply *reply)
+{
+    if (!proof_answer(&a->proof, reply)) {
+        counter_add(&a->late, 1);
+        return;
+    }
+    if (a->proof.boots > 0) {
+        for (uint32_t place = 0; place < a->flights.nr; place++)
+            if (flights_at(&a->flights, place)->id)
+                end_all(a, flights_at(&a->flights, place), KVR_TIMEOUT, a->answered_ns);
+        proof_setup(&a->proof, a->proof.max_datagram);
+        for (unsigned p = 0; p < KVR_PARTITIONS_MAX; p++)
+            order_reset(&a->orders[p]);
+        return;
+    }
+    composer_proof(&a->composer, &a->proof);
+}
+
+static void refused(struct asker *a, struct flight *flight, enum kvr_status status, uint64_t now_ns)
+{
+    if (status == KVR_NEED_COOKIE)
+        proof_refused(&a->proof);
+    end_all(a, flight, status, now_ns);
+}
+
+void asker_take(struct asker *a, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
+{
+    struct checked_reply reply;
+    struct flight *flight;
+
+    if (unlikely(check_reply(bytes, len, &reply) != CHECK_OK)) {
+        counter_add(&a->invalid, 1);
+        return;
+    }
+    flight = flights_find(&a->flights, reply.hdr.id);
+    if (unlikely(!flight || reply.hdr.session != a->proof.id)) {
+        if ((reply.hdr.id & FLIGHT_NONE) == FLIGHT_NONE)
+            take_hello(a, &reply);
+        else
+            counter_add(&a->late, 1);
+        return;
+    }
+    counter_add(&a->rx_datagrams, 1);
+    a->answered_ns = now_ns;
+    if (unlikely(reply.hdr.status != KVR_OK)) {
+        refused(a, flight, (enum kvr_status)reply.hdr.status, now_ns);
+        return;
+    }
+    if (flight->seq)
+        order_heard(&a->orders[flight->partition], flight->floor);
+    for (unsigned i = 0; i < reply.hdr.nr_ops; i++)
+        take_record(a, flight, reply.records[i], now_ns);
+    if (likely(!flight->open))
+        end_flight(a, flight, false);
+}
+
+void asker_expire(struct asker *a, uint64_t now_ns)
+{
+    struct flight *flight;
+
+    while (unlikely((flight = flights_overdue(&a->flights, now_ns)) != NULL)) {
+        counter_add(&a->lost, 1);
+        end_all(a, flight, KVR_TIMEOUT, now_ns);
+    }
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `kvrail-load`: its options, and what the outcome means. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "tools/load/load.h"
+
+enum {
+    OPT_DEVICE = BENCH_OPT_OTHERS,
+    OPT_IPV4,
+    OPT_IPV6,
+    OPT_CPUS,
+    OPT_QUEUES,
+    OPT_STEER,
+    OPT_HUGEPAGES,
+    OPT_PACKET_MEMORY,
+    OPT_MTU,
+    OPT_RING,
+    OPT_EAL,
+    OPT_MIXED,
+    OPT_HOT,
+    OPT_VERSION
+};
+
+#define TIMEOUT_NS (20 * NS_PER_MS)
+
+static const struct cli_option options[] = {
+    {OPT_DEVICE, "device", "DEVICE",
+     "DPDK device: net_memif0,role=client,socket=PATH, or a PCI address"},
+    {OPT_IPV4, "ipv4", "ADDRESS", "own address, beside the server's"},
+    {OPT_IPV6, "ipv6", "ADDRESS", "own address, for a server at an IPv6 address"},
+    {OPT_CPUS, "cpus", "LIST", "CPUs of the threads: 1-2,5; default: the last ones"},
+    {OPT_QUEUES, "queues", "N", "queues of the device, each way; default 1"},
+    {OPT_STEER, "steer", "HOW",
+     "owner (default): a queue for each of the server's cores; first: all by one"},
+    {OPT_HUGEPAGES, "hugepages", "CHOICE", "auto (default): where enough are free; off, require"},
+    {OPT_PACKET_MEMORY, "packet-memory", "MIB", "memory for packets; default: what is needed"},
+    {OPT_MTU, "mtu", "BYTES", "largest IP packet, 1280 to 9000; default 1500"},
+    {OPT_RING, "ring", "N", "descriptors of a queue, where the device asks; default 1024"},
+    {OPT_EAL, "eal", "ARGUMENTS", "more arguments for DPDK, split at spaces"},
+    {BENCH_OPT_OPS, "ops", "LIST",
+     "get, put, del, touch, match, ping, mix (default), or get:80,put:20"},
+    {BENCH_OPT_READ, "read", "PERCENT", "share of GETs in a mix of get and put; default 95"},
+    {BENCH_OPT_KEYS, "keys", "N", "different keys; default 10k"},
+    {BENCH_OPT_KEY_SIZE, "key-size", "BYTES", "bytes of a key, 8 to 1024; default 16"},
+    {BENCH_OPT_SIZE, "size", "BYTES", "bytes of a value, or a mix: 64:50,1KiB:50; default 64"},
+    {BENCH_OPT_DIST, "dist", "DIST", "zipf:EXPONENT, uniform or sequential; default zipf:0.99"},
+    {BENCH_OPT_BATCH, "batch", "N", "ops of a datagram, all of one partition; default 1"},
+    {OPT_MIXED, "mixed", NULL, "a datagram may hold reads of several partitions"},
+    {BENCH_OPT_DEPTH, "depth", "N", "datagrams in flight, each thread; default 256"},
+    {BENCH_OPT_THREADS, "threads", "N",
+     "threads, each with a CPU, a session and a UDP port; default 1"},
+    {BENCH_OPT_CHAIN, "chain", "N", "keys of a MATCH, as many as fit a datagram; default 64"},
+    {OPT_HOT, "hot-partition", "P:SHARE", "so many percent of the ops are for partition P: 0:80"},
+    {BENCH_OPT_RATE, "rate", "OPS/S",
+     "open loop at this rate of all threads; default: closed loop"},
+    {BENCH_OPT_ARRIVAL, "arrival", "KIND", "of an open loop: fixed (default) or poisson"},
+    {BENCH_OPT_SECONDS, "seconds", "S", "how long to measure; default 5"},
+    {BENCH_OPT_COUNT, "count", "N", "measure this many ops instead"},
+    {BENCH_OPT_TTL, "ttl", "TIME", "time to live of what is stored; default: none"},
+    {BENCH_OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
+    {BENCH_OPT_NO_WARM, "no-warm", NULL, "do not"},
+    {BENCH_OPT_VERIFY, "verify", NULL, "check every byte of every hit"},
+    {BENCH_OPT_NO_VERIFY, "no-verify", NULL, "check the datagrams only (default)"},
+    {BENCH_OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
+    {BENCH_OPT_SEED, "seed", "N", "of the random choices; default 1"},
+    {OPT_VERSION, "version", NULL, "show the version"},
+    {'t', "timeout", "MS", "a datagram without an answer for so long is lost; default 20 ms"},
+    {0}};
+
+static bool parse_steer(const struct cli *cli, const char *text, struct load_settings *s)
+{
+    s->steer_first = strcmp(text, "first") == 0;
+    if (s->steer_first || strcmp(text, "owner") == 0)
+        return true;
+    cli_usage(cli, "--steer %s: not owner or first", text);
+    return false;
+}
+
+static bool parse_pages(const struct cli *cli, const char *text, struct load_settings *s)
+{
+    static const char *const names[] = {
+        [LOAD_PAGES_AUTO] = "auto", [LOAD_PAGES_OFF] = "off", [LOAD_PAGES_REQUIRE] = "require"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(text, names[i]) == 0) {
+            s->pages = (enum load_pages)i;
+            return true;
+        }
+    cli_usage(cli, "--hugepages %s: not auto, off or require", text);
+    return false;
+}
+
+static bool parse_hot(const struct cli *cli, const char *text, struct load_settings *s)
+{
+    char *end;
+    double percent;
+
+    errno = 0;
+    s->hot_partition = strtoul(text, &end, 10);
+    if (errno == 0 && *end == ':' && text[0] >= '0' && text[0] <= '9' &&
+        s->hot_partition < KVR_PARTITIONS_MAX) {
+        const char *share = end + 1;
+
+        percent = strtod(share, &end);
+        if (end != share && *end == 0 && percent >= 0 && percent <= 100) {
+            s->hot = true;
+            s->hot_share = percent / 100;
+            return true;
+        }
+    }
+    cli_usage(cli, "--hot-partition %s: not PARTITION:PERCENT, such as 0:80", text);
+    return false;
+}
+
+static bool parse_option(struct cli *cli, int id, struct load_settings *s)
+{
+    switch (id) {
+    case OPT_DEVICE:
+        s->device = optarg;
+        return true;
+    case OPT_IPV4:
+        s->ipv4 = optarg;
+        return true;
+    case OPT_IPV6:
+        s->ipv6 = optarg;
+        return true;
+    case OPT_CPUS:
+        s->cpus = optarg;
+        return true;
+    case OPT_QUEUES:
+        return cli_number(cli, "queues", optarg, 1, LOAD_QUEUES_MAX, &s->queues);
+    case OPT_STEER:
+        return parse_steer(cli, optarg, s);
+    case OPT_HUGEPAGES:
+        return parse_pages(cli, optarg, s);
+    case OPT_PACKET_MEMORY:
+        return cli_number(cli, "packet-memory", optarg, 16, 65536, &s->packet_memory);
+    case OPT_MTU:
+        return cli_number(cli, "mtu", optarg, 1280, 9000, &s->mtu);
+    case OPT_RING:
+        return cli_number(cli, "ring", optarg, 32, 32768, &s->ring);
+    case OPT_EAL:
+        s->eal = optarg;
+        return true;
+    case OPT_MIXED:
+        s->mixed = true;
+        return true;
+    case OPT_HOT:
+        return parse_hot(cli, optarg, s);
+    default:
+        return bench_option(cli, id, &s->bench);
+    }
+}
+
+static bool plan_cpus(const struct cli *cli, struct load_settings *s)
+{
+    cpu_set_t allowed;
+    int rc;
+
+    if (sched_getaffinity(0, sizeof(allowed), &allowed))
+        CPU_ZERO(&allowed);
+    rc = cpu_plan(s->cpus, &allowed, (unsigned)s->bench.threads, &s->plan);
+    if (rc == 0)
+        return true;
+    cli_usage(cli,
+              rc == -ERANGE ? "--cpus %s: names a CPU that may not be used here"
+                            : "--cpus %s: not a list such as 1-2,5",
+              s->cpus);
+    return false;
+}
+
+/* -1: go on; else the exit code. */
+static int parse(struct cli *cli, int argc, char **argv, struct load_settings *s)
+{
+    char text[256];
+    int id;
+
+    while ((id = cli_getopt(cli, argc, argv)) > 0) {
+        if (id == OPT_VERSION) {
+            printf("kvrail-load %s\n", kvr_version());
+            return CLI_OK;
+        }
+        if (!parse_option(cli, id, s))
+            return CLI_USAGE;
+    }
+    if (id == CLI_STOP)
+        return cli->exit_code;
+    if (argc > optind)
+        return cli_usage(cli, "'%s' is one argument too many", argv[optind]);
+    s->bench.priority = cli->priority;
+    if (cli->timeout_ms)
+        s->timeout_ns = cli->timeout_ms * NS_PER_MS;
+    bench_option_end(&s->bench);
+    if (!settings_fit_each_other(s, text, sizeof(text)))
+        return cli_usage(cli, "%s", text);
+    return plan_cpus(cli, s) ? -1 : CLI_USAGE;
+}
+
+/* Wrong bytes are an error, and so is a run in which nothing went well. */
+static int judge(const struct load_result *r)
+{
+    uint64_t ops = 0, errors = 0, unanswered = 0;
+
+    if (bench_corrupt(&r->bench))
+        return CLI_ERROR;
+    for (unsigned op = 0; op < BENCH_OPS; op++) {
+        const struct tally *t = &r->bench.tallies[op];
+
+        ops += t->ops;
+        errors += tally_errors(t);
+        unanswered += t->ended[KVR_TIMEOUT];
+    }
+    if (ops && unanswered == ops)
+        return CLI_UNREACHABLE;
+    return ops && errors == ops ? CLI_ERROR : CLI_OK;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    static struct load_result result; /* too large for a stack */
+    struct load_settings s = {
+        .cpus = "", .eal = "", .queues = 1, .mtu = 1500, .ring = 1024, .timeout_ns = TIMEOUT_NS};
+    char url[512];
+    int code;
+
+    bench_option_defaults(&s.bench);
+    s.bench.depth = 256;
+    s.bench.chain = 64;
+    s.bench.verify = false;
+    s.bench.sizes_text = "64";
+    (void)sizes_parse(s.bench.sizes_text, &s.bench.sizes);
+    code = parse(cli, argc, argv, &s);
+    if (code >= 0)
+        return code;
+    cli_server(cli, url, sizeof(url));
+    cli_catch_interrupt();
+    code = load_run(cli, &s, url, &result);
+    if (code)
+        return code;
+    load_report(cli, &s, &result, url);
+    return judge(&result);
+}
+
+static const struct cli_command load = {
+    .name = "kvrail-load",
+    .alone = true,
+    .arguments = "",
+    .summary = "Loads a kvrail server from a DPDK port of its own, and measures.",
+    .options = options,
+    .details =
+        "Latency counts from when a datagram is written (closed loop) or from when it was due\n"
+        "(--rate: open loop, free of coordinated omission) until its answer was received. A\n"
+        "datagram that is not answered within --timeout is lost and counted; it is not sent "
+        "again.\n"
+        "The warm-up sends again until every key is stored.\n"
+        "Exit status 1 if a single byte was wrong.\n"
+        "\n"
+        "Examples:\n"
+        "  kvrail-load --device net_memif0,role=client,socket=/run/kvrail.memif,socket-abstract=no "
+        "\\\n"
+        "      --ipv4 10.96.0.9 --server udp://10.96.0.1 --keys 1M --size 64 --cpus 1\n"
+        "  kvrail-load ... --ops get --batch 16 --seconds 10 --json\n"
+        "  kvrail-load ... --read 95 --rate 2M --arrival poisson --verify\n",
+    .run = run,
+};
+
+int main(int argc, char **argv)
+{
+    return cli_alone(&load, argc, argv);
+}
