@@ -426,13 +426,12 @@ static void answer_records(struct datagram *datagram, const struct checked_reply
  * first answer to a send: the later ones of a train come later by its length. */
 static uint64_t round_trip(const struct datagram *datagram, uint64_t id)
 {
-    uint64_t now_ns = datagram->link->client->now_ns;
+    uint64_t arrived_ns = datagram->link->client->arrived_ns, sent_ns;
 
-    if (datagram->answered)
+    if (datagram->answered || (id != datagram->id && id != datagram->id_first))
         return 0;
-    if (id == datagram->id)
-        return now_ns - datagram->sent_ns;
-    return id == datagram->id_first ? now_ns - datagram->first_ns : 0;
+    sent_ns = id == datagram->id ? datagram->sent_ns : datagram->first_ns;
+    return arrived_ns > sent_ns ? arrived_ns - sent_ns : 1;
 }
 
 void datagram_answer(struct link *link, const struct checked_reply *reply)

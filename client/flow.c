@@ -130,6 +130,11 @@ void flow_missed(struct flow *flow, uint32_t n, uint64_t now_ns)
         shrink(flow, flow->window / 10 * 7, LEAST_LOSSY, now_ns);
 }
 
+void flow_overflowed(struct flow *flow, uint64_t now_ns)
+{
+    shrink(flow, flow->window / 10 * 7, LEAST_LOSSY, now_ns);
+}
+
 void flow_misjudged(struct flow *flow, bool by_timer)
 {
     if (by_timer)

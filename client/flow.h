@@ -56,6 +56,8 @@ void flow_delivered(struct flow *flow, uint32_t bytes, uint64_t rtt_ns, uint64_t
 void flow_lost(struct flow *flow, uint64_t now_ns);
 /* n datagrams are known to be lost from what came after them. */
 void flow_missed(struct flow *flow, uint32_t n, uint64_t now_ns);
+/* Datagrams found our own socket's buffer full: they came faster than they were read. */
+void flow_overflowed(struct flow *flow, uint64_t now_ns);
 /* What was taken for lost and sent again was not: because of the timer, or of the order. */
 void flow_misjudged(struct flow *flow, bool by_timer);
 

@@ -143,6 +143,7 @@ struct link {
     uint64_t hello_sent_ns, hello_due_ns;
     uint32_t hello_sends;
     uint32_t gso_lost, gso_acked;
+    uint32_t overflows; /* datagrams that found the socket's buffer full, since it was opened */
     struct order order;
     struct flow flow;
     struct task_list ready[KVR_PRIORITIES][TRAFFICS];
@@ -180,7 +181,8 @@ struct kvr_client {
     uint32_t mtu_payload;  /* UDP payload that the path carries, as the kernel says */
     uint32_t max_datagram; /* both ways */
     uint64_t next_id;
-    uint64_t now_ns; /* read once a turn */
+    uint64_t now_ns;     /* read once a turn */
+    uint64_t arrived_ns; /* when the datagram in work came, as the kernel saw it */
 
     struct link *links[KVR_PARTITIONS_MAX];
     uint32_t nr_links;

@@ -172,3 +172,19 @@ Test(flow, the_order_of_answers_is_trusted_less_when_it_was_wrong)
         flow_sample(&flow, 20 * US, 2 * s * NS_PER_S);
     cr_assert_eq(flow.reorder, FLOW_REORDER_LEAST);
 }
+
+Test(flow, a_full_buffer_of_our_own_shrinks_the_window_once_a_round_trip)
+{
+    struct flow flow;
+    uint32_t before;
+
+    flow_setup(&flow, WINDOW, DATAGRAM, 0);
+    flow_sample(&flow, NS_PER_MS, 0);
+    before = flow.window;
+    for (int i = 0; i < 10; i++)
+        flow_overflowed(&flow, NS_PER_S);
+    cr_assert_lt(flow.window, before);
+    cr_assert_geq(flow.window, before / 10 * 7);
+    flow_overflowed(&flow, NS_PER_S + 2 * NS_PER_MS);
+    cr_assert_lt(flow.window, before / 10 * 7);
+}
