@@ -15,7 +15,7 @@
 #define BUSY_MAX_NS (200 * NS_PER_MS)
 #define REPLY_UNIT 64u
 #define PROBES_MAX 8u
-#define GSO_DOUBT 16u /* lost segments, and none ever answered */
+#define GSO_DOUBT 4u /* lost segments, and none ever answered */
 
 bool datagrams_create(struct kvr_client *client)
 {
@@ -488,8 +488,17 @@ bool datagram_exhausted(const struct datagram *datagram)
     return tries != 0 && datagram->nr_sends >= tries;
 }
 
+static void doubt_gso(const struct datagram *datagram)
+{
+    struct link *link = datagram->link;
+
+    if (datagram->by_gso && link->gso_acked == 0 && ++link->gso_lost > GSO_DOUBT)
+        link->gso_off = true;
+}
+
 void datagram_again(struct datagram *datagram)
 {
+    doubt_gso(datagram);
     datagram->nr_early++;
     repeat(datagram, false);
 }
@@ -516,8 +525,7 @@ static void lost(struct datagram *datagram)
         return;
     }
     flow_lost(&link->flow, client->now_ns);
-    if (datagram->by_gso && link->gso_acked == 0 && ++link->gso_lost > GSO_DOUBT)
-        link->gso_off = true;
+    doubt_gso(datagram);
     if (datagram_exhausted(datagram))
         end_all(datagram);
     else

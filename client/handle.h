@@ -143,7 +143,8 @@ struct link {
     uint64_t hello_sent_ns, hello_due_ns;
     uint32_t hello_sends;
     uint32_t gso_lost, gso_acked;
-    uint32_t overflows; /* datagrams that found the socket's buffer full, since it was opened */
+    uint64_t gso_next_ns; /* while none was acked: two segments at a time, next then */
+    uint32_t overflows;   /* datagrams that found the socket's buffer full, since it was opened */
     struct order order;
     struct flow flow;
     struct task_list ready[KVR_PRIORITIES][TRAFFICS];

@@ -2,7 +2,7 @@
 /* Sockets. What the kernel refuses is never an error for the caller: the datagram counts as lost
  * and its timer repeats it. GSO is tried for trains of equal datagrams and given up for good when
  * the kernel refuses it or when nothing sent that way was ever answered (a receiver that takes
- * frames from a virtual device may see the unsegmented frame). */
+ * frames from a virtual device may see the unsegmented frame): until then only two at a time. */
 #include "client/link.h"
 
 #include <errno.h>
@@ -156,14 +156,23 @@ static void add_segment(struct batch *batch, const struct datagram *datagram)
     add_iov(batch, zeroes, pad8(datagram->tail_len) - datagram->tail_len);
 }
 
+static uint32_t most_segments(const struct link *link)
+{
+    if (link->gso_off)
+        return 1;
+    if (link->gso_acked > 0)
+        return GSO_SEGMENTS;
+    return link->client->now_ns >= link->gso_next_ns ? 2 : 1;
+}
+
 /* How many datagrams from this one on can be segments of one message. */
 static uint32_t segments(const struct link *link, uint32_t at)
 {
-    uint32_t size = datagram_len(link->out[at]), bytes = size, n = 1;
+    uint32_t size = datagram_len(link->out[at]), bytes = size, n = 1, most = most_segments(link);
 
-    if (link->gso_off || link->out[at]->tail_len == 0)
+    if (link->out[at]->tail_len == 0)
         return 1;
-    while (at + n < link->nr_out && n < GSO_SEGMENTS && link->out[at + n]->tail_len > 0) {
+    while (at + n < link->nr_out && n < most && link->out[at + n]->tail_len > 0) {
         uint32_t next = datagram_len(link->out[at + n]);
         if (next > size || bytes + next > GSO_BYTES)
             break;
@@ -191,6 +200,7 @@ static void add_message(struct batch *batch, struct link *link, uint32_t at, uin
         struct cmsghdr *control = &batch->controls[batch->nr_messages].head;
         uint16_t size = (uint16_t)datagram_len(link->out[at]);
 
+        link->gso_next_ns = link->client->now_ns + flow_rto_ns(&link->flow, 1);
         control->cmsg_level = IPPROTO_UDP;
         control->cmsg_type = UDP_SEGMENT;
         control->cmsg_len = CMSG_LEN(sizeof(size));
