@@ -16,6 +16,7 @@
 #define REPLY_UNIT 64u
 #define PROBES_MAX 8u
 #define GSO_DOUBT 4u /* lost segments, and none ever answered */
+#define GSO_END 256u /* lost ones since the last that was: the path has changed */
 
 bool datagrams_create(struct kvr_client *client)
 {
@@ -378,6 +379,23 @@ static void refused(struct datagram *datagram, const struct kvr_hdr *hdr)
     }
 }
 
+static void doubt_gso(const struct datagram *datagram)
+{
+    struct link *link = datagram->link;
+
+    if (datagram->by_gso && ++link->gso_lost > (link->gso_acked > 0 ? GSO_END : GSO_DOUBT))
+        link->gso_off = true;
+}
+
+/* An answer to an earlier, plain send proves nothing. */
+static void trust_gso(const struct datagram *datagram)
+{
+    if (!datagram->by_gso || !datagram->current)
+        return;
+    datagram->link->gso_acked++;
+    datagram->link->gso_lost = 0;
+}
+
 /* An answer to an earlier send: that one was not lost, only later than thought. Uploads begin and
  * end when the server has done its part, so theirs say nothing of the path. */
 static void note_lateness(struct datagram *datagram)
@@ -456,7 +474,7 @@ void datagram_answer(struct link *link, const struct checked_reply *reply)
     link->nr_probes = 0;
     if (datagram->current)
         loss_passed(datagram);
-    link->gso_acked += datagram->by_gso;
+    trust_gso(datagram);
     if (reply->hdr.status != KVR_OK) {
         refused(datagram, &reply->hdr);
         return;
@@ -486,14 +504,6 @@ bool datagram_exhausted(const struct datagram *datagram)
     uint32_t tries = datagram->link->client->options.tries;
 
     return tries != 0 && datagram->nr_sends >= tries;
-}
-
-static void doubt_gso(const struct datagram *datagram)
-{
-    struct link *link = datagram->link;
-
-    if (datagram->by_gso && link->gso_acked == 0 && ++link->gso_lost > GSO_DOUBT)
-        link->gso_off = true;
 }
 
 void datagram_again(struct datagram *datagram)
