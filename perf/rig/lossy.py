@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random loss on a device, both ways: netfilter drops what arrives and what leaves, each datagram
 of the server's with the same chance, before the sockets and behind them. Whoever sends is not told.
-(No train of GSO is dropped as one: a veth pair passes it on whole, so libkvrail stops sending them.)"""
+No train of GSO is dropped as one: a veth pair passes it on whole, and so libkvrail sends none."""
 from __future__ import annotations
 
 import collections.abc
