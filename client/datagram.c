@@ -7,13 +7,16 @@
 #include <string.h>
 
 #include "client/link.h"
+#include "client/loss.h"
 #include "client/session.h"
 #include "client/task.h"
 
 #define BUSY_MIN_NS (100 * NS_PER_US)
 #define BUSY_MAX_NS (200 * NS_PER_MS)
 #define REPLY_UNIT 64u
-#define GSO_DOUBT 16u /* lost segments, and none ever answered */
+#define PROBES_MAX 8u
+#define GSO_DOUBT 4u /* lost segments, and none ever answered */
+#define GSO_END 256u /* lost ones since the last that was: the path has changed */
 
 bool datagrams_create(struct kvr_client *client)
 {
@@ -71,14 +74,15 @@ struct datagram *datagram_take(struct link *link, enum traffic traffic, uint8_t 
     datagram->nr_entries = datagram->nr_open = datagram->nr_sends = 0;
     datagram->traffic = (uint8_t)traffic;
     datagram->priority = priority;
-    datagram->owns_seq = datagram->by_gso = false;
+    datagram->nr_early = 0;
+    datagram->owns_seq = datagram->by_gso = datagram->by_timer = false;
     datagram->repeats = traffic != TRAFFIC_READ;
     return datagram;
 }
 
 void datagram_add(struct datagram *datagram, struct task *task, uint32_t lo, uint32_t hi)
 {
-    datagram->entries[datagram->nr_entries++] = (struct entry){task, lo, hi};
+    datagram->entries[datagram->nr_entries++] = (struct entry){task, lo, hi, hi};
     datagram->nr_open++;
     task->datagram = datagram;
     task->nr_entries++;
@@ -177,9 +181,13 @@ static void send_now(struct datagram *datagram)
 
     if (datagram->nr_sends == 0)
         datagram->first_ns = client->now_ns;
+    else
+        TAILQ_REMOVE(&link->sent, datagram, sent);
+    TAILQ_INSERT_TAIL(&link->sent, datagram, sent);
     datagram->nr_sends += datagram->nr_sends < UINT8_MAX;
     datagram->sent_ns = client->now_ns;
-    datagram->answered = false;
+    datagram->answered = datagram->held = false;
+    datagram->nr_passed = datagram->nr_after = 0;
     seal(datagram);
     link_push(link, datagram);
     due_in(datagram, jitter(client, flow_rto_ns(&link->flow, datagram->nr_sends)));
@@ -198,20 +206,6 @@ void datagram_launch(struct datagram *datagram, uint32_t weight)
     send_now(datagram);
 }
 
-static void repeat(struct datagram *datagram)
-{
-    struct kvr_client *client = datagram->link->client;
-
-    renew_id(datagram); /* so that the answer says which send it is to */
-    if (!datagram->repeats)
-        build(datagram);
-    for (unsigned i = 0; i < datagram->nr_entries; i++)
-        if (datagram->entries[i].task)
-            datagram->entries[i].task->nr_repeats++;
-    client->stats.retransmits++;
-    send_now(datagram);
-}
-
 static void free_slot(struct datagram *datagram)
 {
     struct link *link = datagram->link;
@@ -219,6 +213,8 @@ static void free_slot(struct datagram *datagram)
     for (uint32_t i = 0; i < link->nr_out; i++)
         if (link->out[i] == datagram)
             link->out[i--] = link->out[--link->nr_out];
+    if (datagram->nr_sends > 0)
+        TAILQ_REMOVE(&link->sent, datagram, sent);
     set_weight(datagram, 0);
     datagram->in_use = false;
     TAILQ_INSERT_HEAD(&link->client->spare, datagram, spare);
@@ -250,6 +246,35 @@ void datagram_close(struct datagram *datagram, unsigned entry)
     take_entry(datagram, entry);
     if (datagram->nr_open == 0)
         finish(datagram, false);
+}
+
+static void close_all(struct datagram *datagram)
+{
+    datagram->nr_open++; /* keeps the slot */
+    for (unsigned i = 0; i < datagram->nr_entries; i++)
+        if (datagram->entries[i].task)
+            take_entry(datagram, i);
+    datagram->nr_open--;
+    finish(datagram, false);
+}
+
+static void repeat(struct datagram *datagram, bool by_timer)
+{
+    struct kvr_client *client = datagram->link->client;
+
+    renew_id(datagram); /* so that the answer says which send it is to */
+    if (!datagram->repeats)
+        build(datagram);
+    if (datagram->nr_ops == 0) { /* what it asked for came as the answer to another */
+        close_all(datagram);
+        return;
+    }
+    datagram->by_timer = by_timer;
+    for (unsigned i = 0; i < datagram->nr_entries; i++)
+        if (datagram->entries[i].task)
+            datagram->entries[i].task->nr_repeats++;
+    client->stats.retransmits++;
+    send_now(datagram);
 }
 
 /* A write that was given up may still arrive, so its number must end, and with it the chance of
@@ -326,6 +351,7 @@ static void busy(struct datagram *datagram, uint32_t retry_us)
     uint64_t wait_ns = retry_us * NS_PER_US;
 
     client->stats.busy++;
+    datagram->held = true;
     wait_ns = wait_ns < BUSY_MIN_NS ? BUSY_MIN_NS : wait_ns > BUSY_MAX_NS ? BUSY_MAX_NS : wait_ns;
     due_in(datagram, wait_ns + rng_below(&client->rng, wait_ns / 2));
 }
@@ -351,6 +377,32 @@ static void refused(struct datagram *datagram, const struct kvr_hdr *hdr)
     default:
         refuse_all(datagram, (enum kvr_status)hdr->status, true);
     }
+}
+
+static void doubt_gso(const struct datagram *datagram)
+{
+    struct link *link = datagram->link;
+
+    if (datagram->by_gso && ++link->gso_lost > (link->gso_acked > 0 ? GSO_END : GSO_DOUBT))
+        link->gso_off = true;
+}
+
+/* An answer to an earlier, plain send proves nothing. */
+static void trust_gso(const struct datagram *datagram)
+{
+    if (!datagram->by_gso || !datagram->current)
+        return;
+    datagram->link->gso_acked++;
+    datagram->link->gso_lost = 0;
+}
+
+/* An answer to an earlier send: that one was not lost, only later than thought. Uploads begin and
+ * end when the server has done its part, so theirs say nothing of the path. */
+static void note_lateness(struct datagram *datagram)
+{
+    if (!datagram->current && !datagram->answered &&
+        (datagram->traffic == TRAFFIC_READ || datagram->tail_len > 0))
+        flow_misjudged(&datagram->link->flow, datagram->by_timer);
 }
 
 /* The slot that this answers, or NULL. */
@@ -392,13 +444,12 @@ static void answer_records(struct datagram *datagram, const struct checked_reply
  * first answer to a send: the later ones of a train come later by its length. */
 static uint64_t round_trip(const struct datagram *datagram, uint64_t id)
 {
-    uint64_t now_ns = datagram->link->client->now_ns;
+    uint64_t arrived_ns = datagram->link->client->arrived_ns, sent_ns;
 
-    if (datagram->answered)
+    if (datagram->answered || (id != datagram->id && id != datagram->id_first))
         return 0;
-    if (id == datagram->id)
-        return now_ns - datagram->sent_ns;
-    return id == datagram->id_first ? now_ns - datagram->first_ns : 0;
+    sent_ns = id == datagram->id ? datagram->sent_ns : datagram->first_ns;
+    return arrived_ns > sent_ns ? arrived_ns - sent_ns : 1;
 }
 
 void datagram_answer(struct link *link, const struct checked_reply *reply)
@@ -416,8 +467,14 @@ void datagram_answer(struct link *link, const struct checked_reply *reply)
         flow_sample(&link->flow, rtt_ns, client->now_ns);
     flow_delivered(&link->flow, reply->hdr.len + (datagram->repeats ? datagram->weight : 0), rtt_ns,
                    client->now_ns);
+    datagram->current = reply->hdr.id == datagram->id;
+    note_lateness(datagram);
     datagram->answered = true;
-    link->gso_acked += datagram->by_gso;
+    datagram->nr_early = 0;
+    link->nr_probes = 0;
+    if (datagram->current)
+        loss_passed(datagram);
+    trust_gso(datagram);
     if (reply->hdr.status != KVR_OK) {
         refused(datagram, &reply->hdr);
         return;
@@ -442,18 +499,47 @@ static void end_all(struct datagram *datagram)
                 task_end(client, datagram->entries[i].task, KVR_TIMEOUT);
 }
 
+bool datagram_exhausted(const struct datagram *datagram)
+{
+    uint32_t tries = datagram->link->client->options.tries;
+
+    return tries != 0 && datagram->nr_sends >= tries;
+}
+
+void datagram_again(struct datagram *datagram)
+{
+    doubt_gso(datagram);
+    datagram->nr_early++;
+    repeat(datagram, false);
+}
+
+/* While nothing comes back a few knock for all; the first answer tells of the others (loss.h). */
+static bool may_probe(struct link *link)
+{
+    uint64_t now_ns = link->client->now_ns;
+
+    if (now_ns - link->probes_ns >= flow_rto_ns(&link->flow, 1)) {
+        link->probes_ns = now_ns;
+        link->nr_probes = 0;
+    }
+    return link->nr_probes++ < PROBES_MAX;
+}
+
 static void lost(struct datagram *datagram)
 {
     struct link *link = datagram->link;
     struct kvr_client *client = link->client;
 
+    if (!datagram->held && !may_probe(link)) {
+        due_in(datagram, jitter(client, flow_rto_ns(&link->flow, 1)));
+        return;
+    }
     flow_lost(&link->flow, client->now_ns);
-    if (datagram->by_gso && link->gso_acked == 0 && ++link->gso_lost > GSO_DOUBT)
-        link->gso_off = true;
-    if (client->options.tries != 0 && datagram->nr_sends >= client->options.tries)
+    doubt_gso(datagram);
+    if (datagram_exhausted(datagram))
         end_all(datagram);
     else
-        repeat(datagram);
+        repeat(datagram, true);
 }
 
 void datagrams_expire(struct kvr_client *client)
@@ -479,7 +565,7 @@ void datagrams_hurry(struct link *link)
 
     for (uint32_t i = 0; i < client->nr_datagrams; i++)
         if (client->datagrams[i].in_use && client->datagrams[i].link == link)
-            repeat(&client->datagrams[i]);
+            repeat(&client->datagrams[i], false);
 }
 
 void datagram_stray(struct link *link, struct writer *writer, uint32_t seq, uint8_t priority)

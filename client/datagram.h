@@ -14,6 +14,10 @@ struct datagram *datagram_take(struct link *link, enum traffic traffic, uint8_t 
 void datagram_add(struct datagram *datagram, struct task *task, uint32_t lo, uint32_t hi);
 /* Builds it from its entries and queues it to be sent. weight: bytes of values it brings back. */
 void datagram_launch(struct datagram *datagram, uint32_t weight);
+/* Sends it again before its timer says so. Not when datagram_exhausted. */
+void datagram_again(struct datagram *datagram);
+/* As often sent as the options allow: only its timer is left. */
+bool datagram_exhausted(const struct datagram *datagram);
 /* n of those bytes arrived. */
 void datagram_lighten(struct datagram *datagram, uint32_t n);
 

@@ -9,7 +9,12 @@
 #define GROWTH_DATAGRAMS 4u  /* a round trip */
 #define LEAST 2u             /* datagrams in a window */
 #define LEAST_LOSSY 16u
-#define SILENCE 64u /* timeouts without any arrival: the server is gone */
+#define SILENCE 64u      /* timeouts without any arrival: the server is gone */
+#define FLOOR_DECAY 256u /* samples */
+#define QUIET 3u         /* timeouts without any arrival: no loss at random */
+#define ROUND_LEAST 32u  /* datagrams from which on a share of loss means something */
+#define ROUND_LOST 4u
+#define LOST_SHARE 8u /* one in so many */
 
 void flow_setup(struct flow *flow, uint32_t window_max, uint32_t datagram, uint64_t now_ns)
 {
@@ -18,10 +23,21 @@ void flow_setup(struct flow *flow, uint32_t window_max, uint32_t datagram, uint6
                           .min_ns = UINT64_MAX,
                           .min_next_ns = UINT64_MAX,
                           .epoch_ns = now_ns,
+                          .round_ns = now_ns,
+                          .reorder = FLOW_REORDER_LEAST,
+                          .floor_ns = FLOW_RTO_MIN_NS,
                           .starting = true};
     flow->window = window_max / 4;
     if (flow->window < LEAST * datagram)
         flow->window = LEAST * datagram;
+}
+
+static void begin_epoch(struct flow *flow, uint64_t now_ns)
+{
+    flow->min_ns = flow->min_next_ns;
+    flow->min_next_ns = UINT64_MAX;
+    flow->epoch_ns = now_ns;
+    flow->reorder = flow->reorder / 2 > FLOW_REORDER_LEAST ? flow->reorder / 2 : FLOW_REORDER_LEAST;
 }
 
 void flow_sample(struct flow *flow, uint64_t rtt_ns, uint64_t now_ns)
@@ -35,15 +51,13 @@ void flow_sample(struct flow *flow, uint64_t rtt_ns, uint64_t now_ns)
         flow->rttvar_ns += off / 4 - flow->rttvar_ns / 4;
         flow->srtt_ns += rtt_ns / 8 - flow->srtt_ns / 8;
     }
-    if (now_ns - flow->epoch_ns > EPOCH_NS) {
-        flow->min_ns = flow->min_next_ns;
-        flow->min_next_ns = UINT64_MAX;
-        flow->epoch_ns = now_ns;
-    }
+    if (now_ns - flow->epoch_ns > EPOCH_NS)
+        begin_epoch(flow, now_ns);
     if (rtt_ns < flow->min_next_ns)
         flow->min_next_ns = rtt_ns;
     if (rtt_ns < flow->min_ns)
         flow->min_ns = rtt_ns;
+    flow->floor_ns -= (flow->floor_ns - FLOW_RTO_MIN_NS) / FLOOR_DECAY;
     flow->silence = 0;
 }
 
@@ -60,11 +74,30 @@ static void shrink(struct flow *flow, uint32_t window, uint32_t least, uint64_t 
         flow->window = window;
 }
 
+/* A share is taken of a round trip, or longer where it brings less than ROUND_LEAST. */
+static void count(struct flow *flow, uint32_t came, uint32_t lost, uint64_t now_ns)
+{
+    if (now_ns - flow->round_ns > flow->srtt_ns &&
+        flow->round_came + flow->round_lost >= ROUND_LEAST) {
+        flow->round_ns = now_ns;
+        flow->round_came = flow->round_lost = 0;
+    }
+    flow->round_came += came;
+    flow->round_lost += lost;
+}
+
+static bool much_lost(const struct flow *flow)
+{
+    return flow->round_lost >= ROUND_LOST &&
+           flow->round_lost > (flow->round_came + flow->round_lost) / LOST_SHARE;
+}
+
 void flow_delivered(struct flow *flow, uint32_t bytes, uint64_t rtt_ns, uint64_t now_ns)
 {
     uint64_t target = flow->min_ns * 2 + SLACK_NS, grown = flow->window;
 
     flow->silence = 0;
+    count(flow, 1, 0, now_ns);
     if (rtt_ns > target && flow->min_ns != UINT64_MAX) {
         uint64_t cut = flow->window * (rtt_ns - target) / rtt_ns;
         shrink(flow, (uint32_t)(flow->window - cut * 3 / 10), LEAST, now_ns);
@@ -83,9 +116,33 @@ void flow_delivered(struct flow *flow, uint32_t bytes, uint64_t rtt_ns, uint64_t
 void flow_lost(struct flow *flow, uint64_t now_ns)
 {
     flow->silence++;
+    count(flow, 0, 1, now_ns);
     /* Queues that overflow also delay. Loss alone is no reason to stop almost entirely, unless
      * nothing comes back at all. */
-    shrink(flow, flow->window / 10 * 7, flow->silence > SILENCE ? LEAST : LEAST_LOSSY, now_ns);
+    if (flow->silence >= QUIET || much_lost(flow))
+        shrink(flow, flow->window / 10 * 7, flow->silence > SILENCE ? LEAST : LEAST_LOSSY, now_ns);
+}
+
+void flow_missed(struct flow *flow, uint32_t n, uint64_t now_ns)
+{
+    count(flow, 0, n, now_ns);
+    if (much_lost(flow))
+        shrink(flow, flow->window / 10 * 7, LEAST_LOSSY, now_ns);
+}
+
+void flow_overflowed(struct flow *flow, uint64_t now_ns)
+{
+    shrink(flow, flow->window / 10 * 7, LEAST_LOSSY, now_ns);
+}
+
+void flow_misjudged(struct flow *flow, bool by_timer)
+{
+    if (by_timer)
+        flow->floor_ns =
+            2 * flow->floor_ns < FLOW_FLOOR_MAX_NS ? 2 * flow->floor_ns : FLOW_FLOOR_MAX_NS;
+    else
+        flow->reorder =
+            2 * flow->reorder < FLOW_REORDER_MOST ? 2 * flow->reorder : FLOW_REORDER_MOST;
 }
 
 uint64_t flow_rto_ns(const struct flow *flow, unsigned n)
@@ -95,8 +152,8 @@ uint64_t flow_rto_ns(const struct flow *flow, unsigned n)
 
     if (flow->srtt_ns > 0)
         rto = flow->srtt_ns + 4 * flow->rttvar_ns;
-    if (rto < FLOW_RTO_MIN_NS)
-        rto = FLOW_RTO_MIN_NS;
+    if (rto < flow->floor_ns)
+        rto = flow->floor_ns;
     /* Nothing at all comes back: the server is gone, so knock less and less often. */
     for (uint32_t silence = flow->silence; silence >= SILENCE && doublings < 8; silence /= 2)
         doublings++;

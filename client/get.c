@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "client/datagram.h"
+#include "client/loss.h"
 #include "client/task.h"
 
 #define RESTARTS_MAX 16u
@@ -77,7 +78,7 @@ static void ask(struct writer *writer, const struct task *task, uint32_t lo, uin
 static void get_write(struct kvr_client *client, struct datagram *datagram, unsigned entry,
                       struct writer *writer)
 {
-    const struct entry *at = &datagram->entries[entry];
+    struct entry *at = &datagram->entries[entry];
     const struct task *task = at->task;
     uint32_t hi = at->hi < task->total ? at->hi : task->total;
     uint32_t size = build_get_size(task->call->key.len), lo = at->lo;
@@ -87,12 +88,14 @@ static void get_write(struct kvr_client *client, struct datagram *datagram, unsi
         ask(writer, task, at->lo, at->hi);
         return;
     }
+    at->end = at->lo;
     while (lo < hi && gaps_next(&task->gaps, lo, hi, &gap)) {
         bool last = datagram->nr_open > 1 || writer->nr_ops + 1u >= client->hello.max_ops ||
                     writer->nr_ops + 1u >= KVR_OPS_MAX ||
                     writer->len + 2 * size > client->max_datagram;
-        ask(writer, task, gap.lo, last ? hi : gap.hi);
-        lo = last ? hi : gap.hi;
+        at->end = last ? hi : gap.hi;
+        ask(writer, task, gap.lo, at->end);
+        lo = at->end;
     }
 }
 
@@ -158,13 +161,16 @@ static bool learn(struct kvr_client *client, struct datagram *datagram, unsigned
     task->ref = rep->ref;
     task->total = rep->view_len;
     task->cursor = datagram->entries[entry].hi;
+    if (datagram->entries[entry].end > task->total)
+        datagram->entries[entry].end = task->total;
     gaps_reset(&task->gaps, task->total);
     if (task->cursor < task->total)
         task_stream(task);
     return true;
 }
 
-/* Of the very block that the other windows come from, and within what this one asked for. */
+/* Of the very block that the other windows come from, and nothing beyond what this one asked for;
+ * what lies before it may be late, and is asked for by another meanwhile. */
 static bool belongs(const struct task *task, const struct entry *at, const struct kvr_get_rep *rep)
 {
     const struct kvr_call *call = task->call;
@@ -177,8 +183,7 @@ static bool belongs(const struct task *task, const struct entry *at, const struc
         return false;
     if (meta(call))
         return rep->len == 0;
-    return rep->pos >= at->lo && rep->pos + rep->len <= at->hi &&
-           (rep->len > 0 || rep->view_len == 0);
+    return rep->pos + rep->len <= at->hi && (rep->len > 0 || rep->view_len == 0);
 }
 
 static void fail(struct kvr_client *client, struct datagram *datagram, unsigned entry,
@@ -198,6 +203,22 @@ static void fail(struct kvr_client *client, struct datagram *datagram, unsigned 
         task_end(client, task, status);
 }
 
+static void take_bytes(struct datagram *datagram, const struct entry *at,
+                       const struct kvr_get_rep *rep)
+{
+    struct task *task = at->task;
+    struct range gap;
+
+    if (!gaps_next(&task->gaps, rep->pos, rep->pos + rep->len, &gap) ||
+        !gaps_fill(&task->gaps, rep->pos, rep->pos + rep->len))
+        return;
+    memcpy((uint8_t *)task->call->buffer + rep->pos, rep + 1, rep->len);
+    if (rep->pos >= at->lo)
+        datagram_lighten(datagram, rep->len);
+    else /* thought to be lost */
+        flow_misjudged(&datagram->link->flow, false);
+}
+
 static void get_answer(struct kvr_client *client, struct datagram *datagram, unsigned entry,
                        const struct kvr_op *record)
 {
@@ -205,7 +226,6 @@ static void get_answer(struct kvr_client *client, struct datagram *datagram, uns
     struct task *task = at->task;
     const struct kvr_get_rep *rep = (const void *)record;
     struct range gap;
-    uint32_t end;
 
     if (record->op == KVR_GET && record->status != KVR_OK) {
         fail(client, datagram, entry, (enum kvr_status)record->status);
@@ -217,13 +237,11 @@ static void get_answer(struct kvr_client *client, struct datagram *datagram, uns
     }
     if (!task->known && !learn(client, datagram, entry, rep))
         return;
-    end = rep->pos + rep->len;
-    if (!gaps_next(&task->gaps, rep->pos, end, &gap) || !gaps_fill(&task->gaps, rep->pos, end))
-        return;
-    memcpy((uint8_t *)task->call->buffer + rep->pos, rep + 1, rep->len);
-    datagram_lighten(datagram, rep->len);
+    take_bytes(datagram, at, rep);
     if (!gaps_next(&task->gaps, at->lo, at->hi, &gap))
         datagram_close(datagram, entry);
+    else if (datagram->current && datagram->nr_entries == 1)
+        loss_behind(datagram, rep->pos, rep->pos + rep->len);
     if (gaps_none(&task->gaps))
         get_finish(client, task);
 }

@@ -96,10 +96,12 @@ struct task {
 struct entry {
     struct task *task; /* NULL: answered or given up */
     uint32_t lo, hi;   /* bytes of the value it is about */
+    uint32_t end;      /* GET: where the last question for them ended */
 };
 
 struct datagram {
     TAILQ_ENTRY(datagram) spare;
+    TAILQ_ENTRY(datagram) sent; /* of link->sent, by last send */
     struct link *link;
     uint64_t id, id_first;              /* this one and the first of this use of the slot */
     uint64_t first_ns, sent_ns, due_ns; /* first and last send, next look */
@@ -113,10 +115,16 @@ struct datagram {
     uint16_t slot;
     uint8_t nr_entries, nr_open, nr_sends, nr_ops;
     uint8_t traffic, priority;
-    bool owns_seq; /* else its task does */
-    bool repeats;  /* a retransmission says the same again; else it asks anew */
-    bool by_gso;   /* the last send was a segment of a larger one */
-    bool answered; /* something came since the last send */
+    uint8_t nr_passed; /* answers to later sends, since the last of its own */
+    uint8_t nr_after;  /* answers behind the first hole of its train */
+    uint8_t nr_early;  /* sends again before its timer said so, since it was last answered */
+    bool owns_seq;     /* else its task does */
+    bool repeats;      /* a retransmission says the same again; else it asks anew */
+    bool by_gso;       /* the last send was a segment of a larger one */
+    bool answered;     /* something came since the last send */
+    bool current;      /* the answer in work is to the last send */
+    bool by_timer;     /* the last send was */
+    bool held;         /* the server asked to wait */
     bool in_use;
     uint8_t entry_of[KVR_OPS_MAX]; /* idx of a record -> entry */
     struct entry entries[KVR_OPS_MAX];
@@ -135,11 +143,16 @@ struct link {
     uint64_t hello_sent_ns, hello_due_ns;
     uint32_t hello_sends;
     uint32_t gso_lost, gso_acked;
+    uint64_t gso_next_ns; /* while none was acked: two segments at a time, next then */
+    uint32_t overflows;   /* datagrams that found the socket's buffer full, since it was opened */
     struct order order;
     struct flow flow;
     struct task_list ready[KVR_PRIORITIES][TRAFFICS];
     struct task_list streams;
     uint32_t nr_ready;
+    struct datagram_list sent; /* in flight, in the order of their last sends */
+    uint64_t probes_ns;        /* since then so many timers ended in a send */
+    uint32_t nr_probes;
     struct datagram *out[OUT_MAX];
     uint32_t nr_out;
     struct kvr_call fence; /* see order.h; in flight while private_state is set */
@@ -169,7 +182,8 @@ struct kvr_client {
     uint32_t mtu_payload;  /* UDP payload that the path carries, as the kernel says */
     uint32_t max_datagram; /* both ways */
     uint64_t next_id;
-    uint64_t now_ns; /* read once a turn */
+    uint64_t now_ns;     /* read once a turn */
+    uint64_t arrived_ns; /* when the datagram in work came, as the kernel saw it */
 
     struct link *links[KVR_PARTITIONS_MAX];
     uint32_t nr_links;

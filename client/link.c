@@ -2,7 +2,7 @@
 /* Sockets. What the kernel refuses is never an error for the caller: the datagram counts as lost
  * and its timer repeats it. GSO is tried for trains of equal datagrams and given up for good when
  * the kernel refuses it or when nothing sent that way was ever answered (a receiver that takes
- * frames from a virtual device may see the unsegmented frame). */
+ * frames from a virtual device may see the unsegmented frame): until then only two at a time. */
 #include "client/link.h"
 
 #include <errno.h>
@@ -20,6 +20,7 @@
 #define GSO_SEGMENTS 40u
 #define GSO_BYTES 60000u
 #define IOVS_EACH 3u
+#define NOTES_SIZE (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)))
 
 static const uint8_t zeroes[8];
 
@@ -29,6 +30,17 @@ static void enlarge(int fd, int forced, int asked)
 
     if (setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof(bytes)) != 0)
         (void)setsockopt(fd, SOL_SOCKET, asked, &bytes, sizeof(bytes));
+}
+
+/* Both come with the datagrams: when each arrived, so that a round trip does not count the time in
+ * which nobody read; and how many found no room. A kernel that has them not is no worse than that.
+ */
+static void ask_for_notes(int fd)
+{
+    int on = 1;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
+    (void)setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on));
 }
 
 void link_measure(struct link *link)
@@ -60,6 +72,7 @@ static int open_socket(struct link *link)
         return -errno;
     enlarge(link->fd, SO_RCVBUFFORCE, SO_RCVBUF);
     enlarge(link->fd, SO_SNDBUFFORCE, SO_SNDBUF);
+    ask_for_notes(link->fd);
     (void)setsockopt(link->fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
                      ipv6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &discover, sizeof(discover));
     if (ipv6)
@@ -95,6 +108,7 @@ int link_open(struct kvr_client *client, uint16_t partition)
         for (unsigned t = 0; t < TRAFFICS; t++)
             TAILQ_INIT(&link->ready[p][t]);
     TAILQ_INIT(&link->streams);
+    TAILQ_INIT(&link->sent);
     link_measure(link);
     order_reset(&link->order);
     flow_setup(&link->flow, client->options.window_bytes, client->mtu_payload, client->now_ns);
@@ -142,14 +156,23 @@ static void add_segment(struct batch *batch, const struct datagram *datagram)
     add_iov(batch, zeroes, pad8(datagram->tail_len) - datagram->tail_len);
 }
 
+static uint32_t most_segments(const struct link *link)
+{
+    if (link->gso_off)
+        return 1;
+    if (link->gso_acked > 0)
+        return GSO_SEGMENTS;
+    return link->client->now_ns >= link->gso_next_ns ? 2 : 1;
+}
+
 /* How many datagrams from this one on can be segments of one message. */
 static uint32_t segments(const struct link *link, uint32_t at)
 {
-    uint32_t size = datagram_len(link->out[at]), bytes = size, n = 1;
+    uint32_t size = datagram_len(link->out[at]), bytes = size, n = 1, most = most_segments(link);
 
-    if (link->gso_off || link->out[at]->tail_len == 0)
+    if (link->out[at]->tail_len == 0)
         return 1;
-    while (at + n < link->nr_out && n < GSO_SEGMENTS && link->out[at + n]->tail_len > 0) {
+    while (at + n < link->nr_out && n < most && link->out[at + n]->tail_len > 0) {
         uint32_t next = datagram_len(link->out[at + n]);
         if (next > size || bytes + next > GSO_BYTES)
             break;
@@ -177,6 +200,7 @@ static void add_message(struct batch *batch, struct link *link, uint32_t at, uin
         struct cmsghdr *control = &batch->controls[batch->nr_messages].head;
         uint16_t size = (uint16_t)datagram_len(link->out[at]);
 
+        link->gso_next_ns = link->client->now_ns + flow_rto_ns(&link->flow, 1);
         control->cmsg_level = IPPROTO_UDP;
         control->cmsg_type = UDP_SEGMENT;
         control->cmsg_len = CMSG_LEN(sizeof(size));
@@ -279,11 +303,58 @@ static void accept_bytes(struct link *link, const uint8_t *bytes, uint32_t len)
         datagram_answer(link, &reply);
 }
 
+static uint64_t real_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* How long ago the kernel took it in; more than a second is a clock that was set. */
+static uint64_t age_ns(const struct timespec *stamp, uint64_t real_now_ns)
+{
+    uint64_t age = real_now_ns - ((uint64_t)stamp->tv_sec * NS_PER_S + (uint64_t)stamp->tv_nsec);
+
+    return age < NS_PER_S ? age : 0;
+}
+
+static void note_overflows(struct link *link, uint32_t overflows)
+{
+    if (overflows != link->overflows)
+        flow_overflowed(&link->flow, link->client->now_ns);
+    link->overflows = overflows;
+}
+
+/* What the kernel says of one datagram. */
+static void read_notes(struct link *link, struct msghdr *message, uint64_t real_now_ns)
+{
+    struct kvr_client *client = link->client;
+    struct timespec stamp;
+    uint32_t overflows;
+
+    client->arrived_ns = client->now_ns;
+    for (struct cmsghdr *note = CMSG_FIRSTHDR(message); note; note = CMSG_NXTHDR(message, note)) {
+        if (note->cmsg_level != SOL_SOCKET)
+            continue;
+        if (note->cmsg_type == SO_TIMESTAMPNS && note->cmsg_len == CMSG_LEN(sizeof(stamp))) {
+            memcpy(&stamp, CMSG_DATA(note), sizeof(stamp));
+            client->arrived_ns -= age_ns(&stamp, real_now_ns);
+        } else if (note->cmsg_type == SO_RXQ_OVFL &&
+                   note->cmsg_len == CMSG_LEN(sizeof(overflows))) {
+            memcpy(&overflows, CMSG_DATA(note), sizeof(overflows));
+            note_overflows(link, overflows);
+        }
+    }
+}
+
 unsigned link_receive(struct link *link)
 {
     struct kvr_client *client = link->client;
     struct mmsghdr messages[IN_MAX];
     struct iovec iovs[IN_MAX];
+    _Alignas(struct cmsghdr) uint8_t notes[IN_MAX][NOTES_SIZE];
+    uint64_t real_now_ns;
     int n;
 
     memset(messages, 0, sizeof(messages));
@@ -291,12 +362,17 @@ unsigned link_receive(struct link *link)
         iovs[i] = (struct iovec){client->in_bytes + (size_t)i * client->in_size, client->in_size};
         messages[i].msg_hdr.msg_iov = &iovs[i];
         messages[i].msg_hdr.msg_iovlen = 1;
+        messages[i].msg_hdr.msg_control = notes[i];
+        messages[i].msg_hdr.msg_controllen = NOTES_SIZE;
     }
     n = recvmmsg(link->fd, messages, IN_MAX, MSG_DONTWAIT, NULL);
     if (n <= 0)
         return 0;
     client->now_ns = clock_ns();
-    for (int i = 0; i < n; i++)
+    real_now_ns = real_ns();
+    for (int i = 0; i < n; i++) {
+        read_notes(link, &messages[i].msg_hdr, real_now_ns);
         accept_bytes(link, iovs[i].iov_base, messages[i].msg_len);
+    }
     return (unsigned)n;
 }

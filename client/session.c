@@ -193,8 +193,8 @@ void session_answer(struct link *link, const struct checked_reply *reply)
     if (reply->hdr.status != KVR_OK || reply->hdr.nr_ops != 1 || hello->op.op != KVR_HELLO ||
         hello->op.status != KVR_OK || reply->hdr.cookie == 0)
         return;
-    if (reply->hdr.id == link->hello_id)
-        flow_sample(&link->flow, client->now_ns - link->hello_sent_ns, client->now_ns);
+    if (reply->hdr.id == link->hello_id && client->arrived_ns > link->hello_sent_ns)
+        flow_sample(&link->flow, client->arrived_ns - link->hello_sent_ns, client->now_ns);
     link->hello_id = link->hello_first = 0;
     client->greeted = true;
     client->refused = KVR_OK;

@@ -96,7 +96,7 @@ void dispatch_new(struct core *core, struct request *request)
         refuse(core, request, KVR_NEED_COOKIE, DROP_no_cookie);
         return;
     }
-    if (likely(request->plain && core->nr_parked < PARKED_MAX / 2) && get_plain(core, request))
+    if (likely(request->plain && core->nr_parked == 0) && get_plain(core, request))
         return;
     set_deadline(core, request);
     if (!shed(core, request))

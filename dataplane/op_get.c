@@ -132,7 +132,8 @@ int op_get(struct core *core, struct request *request, struct request_op *op, st
     struct value_view view;
     uint32_t pos, end;
 
-    if (core->train_budget == 0)
+    /* New ones queue behind those that wait: clients take what was passed for lost. */
+    if (core->train_budget == 0 || (core->nr_parked > 0 && !request->parked))
         return OP_PARK;
     memcpy(&get, op->record, sizeof(get));
     if (!find(core, op, &block))

@@ -2,8 +2,8 @@
 """The scenarios; each module has ID, TITLE, needs() and run(context)."""
 from __future__ import annotations
 
-from scenarios import (p01_get, p02_batch, p03_peers, p07_blocks, p11_path, p12_keys, p15_memory,
-                       p16_idle)
+from scenarios import (large_blocks, p01_get, p02_batch, p03_peers, p07_blocks, p11_path, p12_keys,
+                       p15_memory, p16_idle)
 
 ALL = {module.ID: module for module in (p01_get, p02_batch, p03_peers, p07_blocks, p11_path,
-                                        p12_keys, p15_memory, p16_idle)}
+                                        p12_keys, p15_memory, p16_idle, large_blocks)}

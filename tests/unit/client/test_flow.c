@@ -116,3 +116,75 @@ Test(flow, loss_without_delay_leaves_enough_to_go_on_and_silence_does_not)
         flow_lost(&flow, now_ns += 10 * NS_PER_MS);
     cr_assert_eq(flow.window, 2 * DATAGRAM);
 }
+
+Test(flow, loss_at_random_leaves_the_window_and_much_of_it_does_not)
+{
+    struct flow flow;
+    uint64_t now_ns = 0;
+
+    flow_setup(&flow, WINDOW, DATAGRAM, 0);
+    for (int i = 1; i < 20000; i++) {
+        now_ns += 10 * US;
+        flow_sample(&flow, 100 * US, now_ns);
+        flow_delivered(&flow, DATAGRAM, 100 * US, now_ns);
+        if (i % 50 == 0)
+            flow_missed(&flow, 1, now_ns);
+    }
+    cr_assert_eq(flow.window, WINDOW, "two percent are no congestion");
+    for (int i = 1; i < 200; i++) {
+        now_ns += 10 * US;
+        flow_delivered(&flow, DATAGRAM, 0, now_ns);
+        if (i % 3 == 0)
+            flow_missed(&flow, 1, now_ns);
+    }
+    cr_assert_lt(flow.window, WINDOW / 2, "a queue that overflows is");
+}
+
+Test(flow, a_timer_that_was_wrong_takes_longer_for_a_while)
+{
+    struct flow flow;
+    uint64_t before;
+
+    flow_setup(&flow, WINDOW, DATAGRAM, 0);
+    for (int i = 0; i < 100; i++)
+        flow_sample(&flow, 20 * US, (uint64_t)i * US);
+    before = flow_rto_ns(&flow, 1);
+    flow_misjudged(&flow, true);
+    cr_assert_gt(flow_rto_ns(&flow, 1), before);
+    for (int i = 0; i < 100; i++)
+        flow_misjudged(&flow, true);
+    cr_assert_leq(flow_rto_ns(&flow, 1), FLOW_FLOOR_MAX_NS);
+    for (int i = 0; i < 10000; i++)
+        flow_sample(&flow, 20 * US, NS_PER_MS);
+    cr_assert_lt(flow_rto_ns(&flow, 1), before * 11 / 10, "and is forgiven");
+}
+
+Test(flow, the_order_of_answers_is_trusted_less_when_it_was_wrong)
+{
+    struct flow flow;
+
+    flow_setup(&flow, WINDOW, DATAGRAM, 0);
+    cr_assert_eq(flow.reorder, FLOW_REORDER_LEAST);
+    for (int i = 0; i < 20; i++)
+        flow_misjudged(&flow, false);
+    cr_assert_eq(flow.reorder, FLOW_REORDER_MOST);
+    for (uint64_t s = 1; s < 60; s++)
+        flow_sample(&flow, 20 * US, 2 * s * NS_PER_S);
+    cr_assert_eq(flow.reorder, FLOW_REORDER_LEAST);
+}
+
+Test(flow, a_full_buffer_of_our_own_shrinks_the_window_once_a_round_trip)
+{
+    struct flow flow;
+    uint32_t before;
+
+    flow_setup(&flow, WINDOW, DATAGRAM, 0);
+    flow_sample(&flow, NS_PER_MS, 0);
+    before = flow.window;
+    for (int i = 0; i < 10; i++)
+        flow_overflowed(&flow, NS_PER_S);
+    cr_assert_lt(flow.window, before);
+    cr_assert_geq(flow.window, before / 10 * 7);
+    flow_overflowed(&flow, NS_PER_S + 2 * NS_PER_MS);
+    cr_assert_lt(flow.window, before / 10 * 7);
+}
