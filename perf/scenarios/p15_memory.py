@@ -14,6 +14,10 @@ from rig.result import Figure, Result, Skipped
 
 ID = "P15"
 TITLE = "memory: utilisation on the block sizes of real models; overhead of a small item"
+ABOUT = """\
+Utilisation: bytes of values over bytes of the data segment when the cache is full and evicts, for
+blocks of published models (layers x (K and V) x heads x dimension x bytes x tokens). Overhead: what
+a small item costs a real server in resident memory of any kind, beyond its key and its value."""
 UTILISATION_TARGET, OVERHEAD_TARGET = 0.95, 64
 DATA = "16GiB"
 DATA_BYTES = 16 << 30
