@@ -21,5 +21,8 @@ static inline struct key_hash hash_key(const void *key, size_t len, uint64_t see
  */
 static inline unsigned hash_partition(struct key_hash hash, unsigned nr_partitions)
 {
+    /* The same where it is a power of two, without a division. */
+    if ((nr_partitions & (nr_partitions - 1)) == 0)
+        return (unsigned)hash.hi & (nr_partitions - 1);
     return (unsigned)(hash.hi % nr_partitions);
 }

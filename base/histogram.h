@@ -26,15 +26,21 @@ static inline unsigned histogram_bucket(uint64_t value)
     return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1u;
 }
 
-static inline void histogram_add(struct histogram *h, uint64_t value)
+/* n times the same value. */
+static inline void histogram_add_many(struct histogram *h, uint64_t value, uint64_t n)
 {
     uint64_t *bucket = &h->buckets[histogram_bucket(value)];
 
-    __atomic_store_n(bucket, *bucket + 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&h->count, h->count + 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&h->sum, h->sum + value, __ATOMIC_RELAXED);
+    __atomic_store_n(bucket, *bucket + n, __ATOMIC_RELAXED);
+    __atomic_store_n(&h->count, h->count + n, __ATOMIC_RELAXED);
+    __atomic_store_n(&h->sum, h->sum + value * n, __ATOMIC_RELAXED);
     if (value > h->max)
         __atomic_store_n(&h->max, value, __ATOMIC_RELAXED);
+}
+
+static inline void histogram_add(struct histogram *h, uint64_t value)
+{
+    histogram_add_many(h, value, 1);
 }
 
 /* Adds what src holds now to dst, which nobody else may use meanwhile. */

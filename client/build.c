@@ -169,3 +169,34 @@ uint32_t build_finish(struct writer *writer, const struct kvr_hdr *hdr, const vo
     out->crc = build_crc(writer->bytes, writer->len, tail, tail_len);
     return out->len;
 }
+
+void build_get_form(struct get_form *form, uint8_t *bytes, const struct kvr_hdr *hdr,
+                    const struct kvr_get_req *req, uint32_t key_len, unsigned nr)
+{
+    static const uint8_t no_key[KVR_KEY_MAX];
+    struct writer writer;
+
+    build_begin(&writer, bytes);
+    for (unsigned i = 0; i < nr; i++)
+        build_get(&writer, req, no_key, key_len);
+    *form = (struct get_form){.bytes = bytes, .key_len = key_len, .step = build_get_size(key_len)};
+    form->len = build_finish(&writer, hdr, NULL, 0);
+}
+
+/* The partition is written with the fields beside it, because the CRC is about to read them all: a
+ * load that spans stores of several sizes would wait for them. */
+uint32_t build_gets_finish(const struct get_form *form, uint64_t id, uint16_t partition,
+                           uint8_t *bytes)
+{
+    const struct kvr_hdr *like = (const struct kvr_hdr *)(const void *)form->bytes;
+    struct kvr_hdr *hdr = (struct kvr_hdr *)(void *)bytes;
+    struct {
+        uint32_t floor;
+        uint16_t tenant, partition;
+    } last = {like->floor, like->tenant, partition};
+
+    hdr->id = id;
+    memcpy(&hdr->floor, &last, sizeof(last));
+    hdr->crc = build_crc(bytes, form->len, NULL, 0);
+    return form->len;
+}

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kvrail/proto.h"
 
@@ -69,3 +70,29 @@ uint32_t build_finish(struct writer *writer, const struct kvr_hdr *hdr, const vo
 
 /* CRC32C of a datagram whose crc field counts as 0: head, then tail_len bytes, then padding. */
 uint32_t build_crc(const uint8_t *head, uint32_t head_len, const void *tail, uint32_t tail_len);
+
+/* A datagram of nothing but GETs of keys of one length, that others are copied from: only id,
+ * partition and keys differ. */
+struct get_form {
+    uint8_t *bytes; /* of the caller */
+    uint32_t len, key_len, step;
+};
+
+/* bytes: room for the datagram; nr GETs like req. */
+void build_get_form(struct get_form *form, uint8_t *bytes, const struct kvr_hdr *hdr,
+                    const struct kvr_get_req *req, uint32_t key_len, unsigned nr);
+
+/* A copy; then each of its keys is to be written, and last the rest, with the CRC. */
+static inline void build_gets(const struct get_form *form, uint8_t *bytes)
+{
+    memcpy(bytes, form->bytes, form->len);
+}
+
+static inline uint8_t *build_gets_key(const struct get_form *form, uint8_t *bytes, unsigned i)
+{
+    return bytes + sizeof(struct kvr_hdr) + sizeof(struct kvr_get_req) + i * form->step;
+}
+
+/* Returns the datagram's length. */
+uint32_t build_gets_finish(const struct get_form *form, uint64_t id, uint16_t partition,
+                           uint8_t *bytes);

@@ -8,20 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CACHE_SLOTS 1024u /* power of two */
-
 struct cookie_keys {
     uint8_t secret[2][crypto_shorthash_KEYBYTES];
-};
-
-struct cookie_slot {
-    uint64_t session, cookie, epoch; /* session 0: empty */
-    uint8_t ip[16];
-    uint16_t port;
-};
-
-struct cookie_cache {
-    struct cookie_slot slots[CACHE_SLOTS];
 };
 
 /* What is hashed; without holes. */
@@ -75,37 +63,16 @@ void cookie_cache_destroy(struct cookie_cache *cache)
     free(cache);
 }
 
-static struct cookie_slot *slot_of(struct cookie_cache *cache, const struct request *request)
+bool cookie_verify(struct core *core, const struct request *request, struct cookie_slot *slot)
 {
-    uint64_t mix = (request->hdr.session ^ request->peer.port) * 0x9e3779b97f4a7c15ull;
+    uint64_t session = request->hdr.session, cookie = request->hdr.cookie;
 
-    return &cache->slots[mix >> 54];
-}
-_Static_assert(CACHE_SLOTS == 1u << (64 - 54), "slot_of takes the top bits");
-
-static bool slot_fits(const struct cookie_slot *slot, const struct request *request, uint64_t epoch)
-{
-    return slot->session == request->hdr.session && slot->cookie == request->hdr.cookie &&
-           slot->port == request->peer.port && epoch - slot->epoch <= 1 &&
-           memcmp(slot->ip, request->peer.ip, sizeof(slot->ip)) == 0;
-}
-
-bool cookie_check(struct core *core, const struct request *request)
-{
-    struct cookie_slot *slot = slot_of(core->cookie_cache, request);
-    uint64_t cookie = request->hdr.cookie;
-
-    if (cookie == 0)
-        return false;
-    if (slot_fits(slot, request, core->epoch))
-        return true;
     for (unsigned age = 0; age <= 1; age++) {
         uint64_t epoch = core->epoch - age;
-        uint64_t good = cookie_make(core->cookies, &request->peer, request->hdr.session, epoch);
+        uint64_t good = cookie_make(core->cookies, &request->peer, session, epoch);
 
         if (sodium_memcmp(&good, &cookie, sizeof(good)) == 0) {
-            *slot =
-                (struct cookie_slot){request->hdr.session, cookie, epoch, {0}, request->peer.port};
+            *slot = (struct cookie_slot){session, cookie, epoch, {0}, request->peer.port};
             memcpy(slot->ip, request->peer.ip, sizeof(slot->ip));
             return true;
         }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "dataplane/core.h"
 
@@ -13,9 +14,39 @@
 uint64_t cookie_make(const struct cookie_keys *keys, const struct peer *peer, uint64_t session,
                      uint64_t epoch);
 
-/* Whether hdr.cookie is valid now. The core's cache of what was verified answers the common case.
- */
-[[nodiscard]] bool cookie_check(struct core *core, const struct request *request);
+#define COOKIE_SLOTS 1024u /* power of two */
+
+/* What a core has verified. */
+struct cookie_slot {
+    uint64_t session, cookie, epoch; /* session 0: empty */
+    uint8_t ip[16];
+    uint16_t port;
+};
+
+struct cookie_cache {
+    struct cookie_slot slots[COOKIE_SLOTS];
+};
+
+/* Without the cache's help; remembers what is valid. */
+[[nodiscard]] bool cookie_verify(struct core *core, const struct request *request,
+                                 struct cookie_slot *slot);
+
+/* Whether hdr.cookie is valid now. */
+[[nodiscard]] static inline bool cookie_check(struct core *core, const struct request *request)
+{
+    uint64_t session = request->hdr.session, cookie = request->hdr.cookie;
+    uint64_t mix = (session ^ request->peer.port) * 0x9e3779b97f4a7c15ull, a[2], b[2];
+    struct cookie_slot *slot = &core->cookie_cache->slots[mix >> 54];
+
+    memcpy(a, slot->ip, sizeof(a));
+    memcpy(b, request->peer.ip, sizeof(b));
+    if (likely(((slot->session ^ session) | (slot->cookie ^ cookie) | (a[0] ^ b[0]) |
+                (a[1] ^ b[1]) | (uint64_t)(slot->port ^ request->peer.port)) == 0 &&
+               core->epoch - slot->epoch <= 1))
+        return true;
+    return cookie != 0 && cookie_verify(core, request, slot);
+}
+_Static_assert(COOKIE_SLOTS == 1u << (64 - 54), "cookie_check takes the top bits");
 
 [[nodiscard]] int cookie_cache_create(struct cookie_cache **out);
 void cookie_cache_destroy(struct cookie_cache *cache);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "dataplane/cookie.h"
 #include "dataplane/handoff.h"
+#include "dataplane/reply.h"
 #include "dataplane/session.h"
 #include "dataplane/upload.h"
 #include "shm/reclaim.h"
@@ -154,14 +155,25 @@ static void hold_train_max(struct core *core)
     }
 }
 
+static uint32_t copy_max(const struct core *core)
+{
+    uint32_t least = core->transport->zero_copy_min;
+
+    if (core->now->zero_copy_min == 0)
+        return UINT32_MAX;
+    return (core->now->zero_copy_min > least ? core->now->zero_copy_min : least) - 1;
+}
+
 void core_tick(struct core *core, uint64_t now_ns)
 {
+    answer_latency(core, now_ns);
     core->now_ns = now_ns;
     core->now_ms = arena_ms(core->arena, now_ns);
     /* acquire: with the release in live_publish, the copy is complete */
     core->now = __atomic_load_n(&core->live, __ATOMIC_ACQUIRE);
     core->epoch = now_ns / (core->now->cookie_ms * NS_PER_MS);
     hold_train_max(core);
+    core->copy_max = copy_max(core);
     core->crc_budget = CRC_BUDGET;
     core->train_budget = TRAIN_BUDGET;
     if (unlikely(memcmp(core->policy, core->now->policy, sizeof(core->policy)) != 0))

@@ -56,11 +56,12 @@ struct core {
     uint32_t train_max;   /* of GETs; not lower than any cookie's HELLO said */
     uint64_t train_epoch; /* the last one with such HELLOs */
     uint64_t boot_id;
-    uint64_t burst_ns;     /* arrival of the burst in work */
+    uint64_t burst_ns;     /* arrival of this turn's burst; 0 = none */
     uint32_t crc_budget;   /* bytes of uploads that this turn may still check */
+    uint32_t copy_max;     /* longer values are sent from where they lie */
     uint32_t train_budget; /* bytes of values that GETs may still send before they wait */
     uint32_t errors_second, errors_noted; /* the ring of errors takes some a second only */
-    uint16_t answered[KVR_OPCODES];       /* ops of the burst in work, for the latency histograms */
+    uint16_t answered[KVR_OPCODES];       /* ops of this turn's burst, for the histograms */
     uint16_t base_port;
     uint32_t max_datagram;
     uint32_t expired_ms; /* sessions and uploads were looked through then */

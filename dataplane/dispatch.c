@@ -24,7 +24,7 @@ static op_function *const functions[KVR_OPCODES] = {
 
 static bool owns(const struct core *core, unsigned partition)
 {
-    return partition_owner(core, partition) == core->index;
+    return core->partitions[partition] != NULL;
 }
 
 static void release(struct core *core, struct request *request)
@@ -96,6 +96,8 @@ void dispatch_new(struct core *core, struct request *request)
         refuse(core, request, KVR_NEED_COOKIE, DROP_no_cookie);
         return;
     }
+    if (likely(request->plain && core->nr_parked < PARKED_MAX / 2) && get_plain(core, request))
+        return;
     set_deadline(core, request);
     if (!shed(core, request))
         dispatch_run(core, request);
@@ -222,14 +224,15 @@ void dispatch_run(struct core *core, struct request *request)
             continue;
         if (execute(core, request, op, &answer) == OP_PARK) {
             op->state = OP_WAITING;
+            op->found = NULL; /* it may go before the next turn */
             waiting = true;
         } else {
             op->state = OP_DONE;
             request->nr_open--;
         }
     }
-    answer_end(&answer);
-    if (waiting) {
+    if (unlikely(waiting)) {
+        answer_end(&answer);
         park(core, request);
         return;
     }
@@ -238,8 +241,11 @@ void dispatch_run(struct core *core, struct request *request)
         request->session = NULL;
         request->verdict = SEQ_DONE;
     }
-    if (request->nr_open > 0)
+    if (unlikely(request->nr_open > 0)) {
+        answer_end(&answer);
         pass_on(core, request);
-    else
+        return;
+    }
+    if (!answer_end(&answer))
         release(core, request);
 }

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a core does with a burst and in the rest of a turn. A burst goes through each stage as a
  * whole, so that the cache misses of its lookups overlap. */
-#include "base/clock.h"
+#include <string.h>
+
 #include "dataplane/dispatch.h"
 #include "dataplane/handoff.h"
 #include "dataplane/parse.h"
 #include "dataplane/reply.h"
 #include "dataplane/session.h"
 #include "dataplane/upload.h"
+#include "shm/probe.h"
 
 #define TAKE_OVER_MAX (2 * BURST) /* requests from other cores in a turn */
 #define RETRY_MAX 64u             /* parked requests looked at in a turn */
+#define PROBES 64u                /* lookups under way together: three lines each stay in L1 */
 
 /* Parses; answers or drops what is wrong. Returns how many requests are left. */
 static unsigned parse_all(struct core *core, struct request **requests, unsigned n,
@@ -45,41 +48,69 @@ static unsigned parse_all(struct core *core, struct request **requests, unsigned
     return nr_good;
 }
 
-/* Buckets of all keys first, then the descriptors that they name. */
-static void prefetch_all(const struct core *core, struct request *const *requests, unsigned n)
+/* The lookups of some requests, ahead of their turn, so that the cache misses overlap. */
+static void probe(const struct core *core, struct request *const *requests, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned j = 0; j < requests[i]->nr_ops; j++) {
-            const struct request_op *op = &requests[i]->ops[j];
+    struct request_op *ops[PROBES + KVR_OPS_MAX];
+    const struct part_map *maps = core->arena->maps;
+    unsigned nr = 0;
 
-            if (op->key)
-                index_prefetch(core->arena, op->partition, op->hash);
-        }
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned j = 0; j < requests[i]->nr_ops; j++) {
-            const struct request_op *op = &requests[i]->ops[j];
+    for (unsigned i = 0; i < n; i++) {
+        struct request_op *op = requests[i]->ops, *end = op + requests[i]->nr_ops;
 
-            if (op->key)
-                index_prefetch_block(core->arena, op->partition, op->hash);
+        for (; op < end; op++) {
+            if (!op->key || !core->partitions[op->partition])
+                continue;
+            probe_ahead(&maps[op->partition], op->hash);
+            ops[nr++] = op;
         }
+    }
+    for (unsigned i = 0; i < nr; i++)
+        ops[i]->found = probe_bucket(&maps[ops[i]->partition], ops[i]->hash);
+    for (unsigned i = 0; i < nr; i++) {
+        struct request_op *op = ops[i];
+
+        if (op->found &&
+            (op->opcode != KVR_GET || !probe_block(core->arena, op->found, op->key, op->key_len)))
+            op->found = NULL;
+    }
+}
+
+/* As many of the next requests as have PROBES ops together, or a few more. */
+static unsigned next_group(struct request *const *requests, unsigned n)
+{
+    unsigned nr = 0, ops = 0;
+
+    while (nr < n && ops < PROBES)
+        ops += requests[nr++]->nr_ops;
+    return nr;
 }
 
 /* In order of priority, and of arrival within one. */
-static void dispatch_all(struct core *core, struct request *const *requests, unsigned n)
+static void order_all(struct request **requests, unsigned n)
 {
-    unsigned mask = 0;
-    uint8_t priorities[BURST]; /* dispatch may free the request that it is read from */
+    struct request *ordered[BURST];
+    unsigned mask = 0, nr = 0;
 
-    for (unsigned i = 0; i < n; i++) {
-        priorities[i] = requests[i]->hdr.priority;
-        mask |= 1u << priorities[i];
-    }
-    for (; mask != 0; mask &= mask - 1) {
-        unsigned priority = (unsigned)__builtin_ctz(mask);
-
+    for (unsigned i = 0; i < n; i++)
+        mask |= 1u << requests[i]->hdr.priority;
+    if (likely((mask & (mask - 1)) == 0))
+        return;
+    for (; mask != 0; mask &= mask - 1)
         for (unsigned i = 0; i < n; i++)
-            if (priorities[i] == priority)
-                dispatch_new(core, requests[i]);
+            if (requests[i]->hdr.priority == (unsigned)__builtin_ctz(mask))
+                ordered[nr++] = requests[i];
+    memcpy(requests, ordered, nr * sizeof(requests[0]));
+}
+
+static void run_all(struct core *core, struct request *const *requests, unsigned n,
+                    void (*run)(struct core *core, struct request *request))
+{
+    for (unsigned at = 0, group; at < n; at += group) {
+        group = next_group(requests + at, n - at);
+        probe(core, requests + at, group);
+        for (unsigned i = at; i < at + group; i++)
+            run(core, requests[i]);
     }
 }
 
@@ -92,23 +123,20 @@ void engine_burst(struct core *core, struct request **requests, unsigned n)
         return;
     core->burst_ns = requests[0]->arrived_ns;
     nr_good = parse_all(core, requests, n, good);
-    prefetch_all(core, good, nr_good);
-    dispatch_all(core, good, nr_good);
-    answer_latency(core, clock_ns());
-    core->burst_ns = 0;
+    order_all(good, nr_good);
+    run_all(core, good, nr_good, dispatch_new);
 }
 
 static bool take_over(struct core *core)
 {
+    struct request *requests[TAKE_OVER_MAX];
     unsigned ring = 0, n = 0;
-    struct request *request;
 
     if (core->nr_cores == 1)
         return false;
-    while (n < TAKE_OVER_MAX && (request = handoff_pop(core, &ring)) != NULL) {
-        dispatch_run(core, request);
+    while (n < TAKE_OVER_MAX && (requests[n] = handoff_pop(core, &ring)) != NULL)
         n++;
-    }
+    run_all(core, requests, n, dispatch_run);
     counter_add(&core->stats->handoff_in, n);
     return n > 0;
 }

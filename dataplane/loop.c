@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "dataplane/core.h"
+#include "dataplane/reply.h"
 #include "shm/reclaim.h"
 
 #define EMPTY_BEFORE_SLEEP 256u /* turns */
@@ -85,5 +86,6 @@ void loop_run(struct core *core)
             now_ns = clock_ns();
         }
     }
+    answer_latency(core, now_ns);
     rcu_reader_unregister();
 }

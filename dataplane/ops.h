@@ -17,6 +17,10 @@ op_function op_get, op_match;
 op_function op_put, op_reserve, op_write, op_commit, op_abort;
 op_function op_del, op_touch, op_hint;
 
+/* The usual case, a request->plain whose blocks the probe has all found: executed, answered and
+ * released as dispatch and op_get would, in one go. False: nothing was done, it is theirs. */
+[[nodiscard]] bool get_plain(struct core *core, struct request *request);
+
 /* Answers an op with a status alone. */
 static inline int op_say(struct answer *answer, const struct request_op *op, enum kvr_status status)
 {

@@ -78,8 +78,6 @@ static enum parse_verdict check_header(const struct parse_env *env, struct reque
                                        struct parse_fault *fault)
 {
     struct kvr_hdr *hdr = &request->hdr;
-    struct kvr_hdr blank;
-    uint32_t crc;
 
     if (request->len < sizeof(*hdr))
         return drop(fault, DROP_short_header);
@@ -88,12 +86,7 @@ static enum parse_verdict check_header(const struct parse_env *env, struct reque
         return drop(fault, DROP_bad_magic);
     if (hdr->kind != KVR_REQUEST)
         return drop(fault, DROP_bad_kind);
-    blank = *hdr;
-    blank.crc = 0;
-    crc = crc32c(0, &blank, sizeof(blank));
-    if (request->len > sizeof(blank))
-        crc = crc32c(crc, request->msg + sizeof(blank), request->len - sizeof(blank));
-    if (crc != hdr->crc)
+    if (crc32c_datagram(request->msg, request->len) != hdr->crc)
         return drop(fault, DROP_bad_crc);
     if (hdr->version != KVR_VERSION)
         return refuse(fault, DROP_bad_version, KVR_BAD_VERSION);
@@ -285,6 +278,7 @@ static enum parse_verdict parse_op(const struct parse_env *env, struct request *
     if (head.idx != i || head.status != 0 || (head.flags & ~shapes[head.op].flags) != 0)
         return bad_field(fault);
     op->record = (const struct kvr_op *)(const void *)(request->msg + at);
+    op->found = NULL;
     op->opcode = head.op;
     op->state = OP_PENDING;
     op->mutation = 0;
@@ -292,34 +286,34 @@ static enum parse_verdict parse_op(const struct parse_env *env, struct request *
     return verdict == PARSE_OK ? check_op(env, request, op, head.size, fault) : verdict;
 }
 
-/* What only all ops together show. */
-static enum parse_verdict count_ops(struct request *request, struct parse_fault *fault)
+/* What only all ops together show. kinds: bit per opcode. */
+static enum parse_verdict check_ops(struct request *request, uint32_t kinds,
+                                    struct parse_fault *fault)
 {
-    for (unsigned i = 0; i < request->nr_ops; i++) {
-        struct request_op *op = &request->ops[i];
-
-        if (op_mutates(op->opcode))
-            op->mutation = request->nr_mutations++;
-        request->uploads |= op_uploads(op->opcode);
-        request->gets |= op->opcode == KVR_GET;
-    }
+    request->uploads = (kinds & OPS_UPLOADS) != 0;
+    request->gets = (kinds & 1u << KVR_GET) != 0;
+    if (likely(!(kinds & OPS_MUTATE)))
+        return PARSE_OK;
     fault->opcode = 0;
+    for (unsigned i = 0; i < request->nr_ops; i++)
+        if (op_mutates(request->ops[i].opcode))
+            request->ops[i].mutation = request->nr_mutations++;
     if (request->nr_mutations > KVR_MUTATIONS_MAX)
         return refuse(fault, DROP_limit, KVR_LIMIT);
-    if (request->nr_mutations > 0 && request->hdr.seq == 0)
+    if (request->hdr.seq == 0)
         return refuse(fault, DROP_bad_field, KVR_BAD_FIELD);
     return PARSE_OK;
 }
 
-enum parse_verdict parse_request(const struct parse_env *env, struct request *request,
-                                 struct parse_fault *fault)
+static enum parse_verdict parse_any(const struct parse_env *env, struct request *request,
+                                    struct parse_fault *fault)
 {
-    uint32_t at = sizeof(struct kvr_hdr);
+    uint32_t at = sizeof(struct kvr_hdr), kinds = 0;
     enum parse_verdict verdict;
 
     fault->opcode = 0;
     request->nr_ops = request->nr_open = request->nr_mutations = 0;
-    request->uploads = request->gets = false;
+    request->uploads = request->gets = request->plain = false;
     verdict = check_header(env, request, fault);
     if (verdict != PARSE_OK)
         return verdict;
@@ -329,10 +323,97 @@ enum parse_verdict parse_request(const struct parse_env *env, struct request *re
         verdict = parse_op(env, request, i, at, &size, fault);
         if (verdict != PARSE_OK)
             return verdict;
+        kinds |= 1u << request->ops[i].opcode;
         at += size;
     }
     if (at != request->len)
         return bad_length(fault);
     request->nr_ops = request->nr_open = request->hdr.nr_ops;
-    return count_ops(request, fault);
+    return check_ops(request, kinds, fault);
+}
+
+/* Most datagrams hold nothing but GETs of whole values. They are told by a few comparisons of
+ * words; all others, and what is wrong, by parse_any from the start. */
+
+/* Whether nothing is wrong with a header. */
+static inline bool header_good(const struct parse_env *env, const struct request *request)
+{
+    const struct kvr_hdr *hdr = &request->hdr;
+    const uint64_t first = KVR_MAGIC | (uint64_t)KVR_VERSION << 32 | (uint64_t)KVR_REQUEST << 40;
+    uint64_t word;
+    bool good;
+
+    memcpy(&word, hdr, sizeof(word));
+    good = (word & UINT64_MAX >> 8) == first; /* all but the priority */
+    good &= hdr->priority < KVR_PRIORITIES;
+    good &= hdr->len == request->len;
+    good &= (uint8_t)(hdr->nr_ops - 1) < KVR_OPS_MAX;
+    good &= (uint8_t)(hdr->reply_max - 1) >= 18; /* 0 or at least 19 */
+    good &= hdr->session != 0;
+    good &= hdr->partition < env->nr_partitions;
+    return good && crc32c_datagram(request->msg, request->len) == hdr->crc;
+}
+
+/* Whether the record is a GET of a whole value without flags, as most are, with nothing wrong. */
+static inline bool plain_get(const uint8_t *record, uint32_t left, unsigned i, uint32_t *key_len)
+{
+    uint64_t head, range, pieces, window, ref;
+    uint32_t size;
+
+    if (left < sizeof(struct kvr_get_req))
+        return false;
+    memcpy(&head, record, sizeof(head));
+    memcpy(&range, record + offsetof(struct kvr_get_req, off), sizeof(range));
+    memcpy(&pieces, record + offsetof(struct kvr_get_req, stride), sizeof(pieces));
+    memcpy(&window, record + offsetof(struct kvr_get_req, skip), sizeof(window));
+    memcpy(&ref, record + offsetof(struct kvr_get_req, ref), sizeof(ref));
+    *key_len = (uint32_t)(head >> 48);
+    size = (uint16_t)(head >> 32);
+    return (uint32_t)head == (KVR_GET | i << 8) &&
+           (range | (pieces ^ 1ull << 32) | window | ref) == 0 && *key_len - 1 < KVR_KEY_MAX &&
+           size == sizeof(struct kvr_get_req) + align8(*key_len) && size <= left;
+}
+
+static inline void take_plain_get(const struct parse_env *env, struct request_op *op,
+                                  const uint8_t *record, uint32_t key_len)
+{
+    op->record = (const struct kvr_op *)(const void *)record;
+    op->key = record + sizeof(struct kvr_get_req);
+    op->found = NULL;
+    op->key_len = (uint16_t)key_len;
+    op->opcode = KVR_GET;
+    op->state = OP_PENDING;
+    op->mutation = 0;
+    op->hash = hash_key(op->key, key_len, env->seed);
+    op->partition = (uint16_t)hash_partition(op->hash, env->nr_partitions);
+}
+
+static inline bool parse_plain(const struct parse_env *env, struct request *request)
+{
+    uint32_t at = sizeof(struct kvr_hdr), key_len;
+
+    if (request->len < sizeof(struct kvr_hdr))
+        return false;
+    memcpy(&request->hdr, request->msg, sizeof(request->hdr));
+    if (!header_good(env, request))
+        return false;
+    for (unsigned i = 0; i < request->hdr.nr_ops; i++) {
+        const uint8_t *record = request->msg + at;
+
+        if (!plain_get(record, request->len - at, i, &key_len))
+            return false;
+        take_plain_get(env, &request->ops[i], record, key_len);
+        at += (uint32_t)sizeof(struct kvr_get_req) + align8(key_len);
+    }
+    request->nr_ops = request->nr_open = request->hdr.nr_ops;
+    request->nr_mutations = 0;
+    request->uploads = false;
+    request->gets = request->plain = true;
+    return at == request->len;
+}
+
+enum parse_verdict parse_request(const struct parse_env *env, struct request *request,
+                                 struct parse_fault *fault)
+{
+    return likely(parse_plain(env, request)) ? PARSE_OK : parse_any(env, request, fault);
 }

@@ -42,16 +42,19 @@ struct match_keys {
 /* False: the keys end before this one. */
 [[nodiscard]] bool match_next(struct match_keys *keys, const uint8_t **key, uint32_t *key_len);
 
+#define OPS_MUTATE                                                                                 \
+    (1u << KVR_PUT | 1u << KVR_RESERVE | 1u << KVR_DEL | 1u << KVR_TOUCH | 1u << KVR_HINT)
+#define OPS_UPLOADS (1u << KVR_WRITE | 1u << KVR_COMMIT | 1u << KVR_ABORT)
+
 static inline bool op_mutates(unsigned opcode)
 {
-    return opcode == KVR_PUT || opcode == KVR_RESERVE || opcode == KVR_DEL || opcode == KVR_TOUCH ||
-           opcode == KVR_HINT;
+    return OPS_MUTATE >> opcode & 1;
 }
 
 /* Ops that name a reservation. */
 static inline bool op_uploads(unsigned opcode)
 {
-    return opcode == KVR_WRITE || opcode == KVR_COMMIT || opcode == KVR_ABORT;
+    return OPS_UPLOADS >> opcode & 1;
 }
 
 /* Records and the values in them lie at multiples of 8. */

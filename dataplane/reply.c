@@ -3,6 +3,7 @@
  * the ops. Invariant: a header is written last, when its length and CRC32C are known. */
 #include "dataplane/reply.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/crc32c.h"
@@ -62,40 +63,29 @@ void answer_count(struct core *core, const struct request *request, const struct
 
 void answer_latency(struct core *core, uint64_t now_ns)
 {
+    if (core->burst_ns == 0)
+        return;
     for (unsigned op = 0; op < KVR_OPCODES; op++) {
-        for (; core->answered[op] > 0; core->answered[op]--)
-            histogram_add(&core->stats->latency[op], elapsed(core->burst_ns, now_ns));
+        if (core->answered[op] == 0)
+            continue;
+        histogram_add_many(&core->stats->latency[op], elapsed(core->burst_ns, now_ns),
+                           core->answered[op]);
+        core->answered[op] = 0;
     }
-}
-
-void answer_begin(struct answer *answer, struct core *core, struct request *request)
-{
-    answer->core = core;
-    answer->request = request;
-    answer->open = false;
-}
-
-uint32_t answer_most(const struct answer *answer)
-{
-    uint32_t wanted = answer->request->hdr.reply_max * 64u;
-
-    if (wanted == 0)
-        wanted = KVR_DATAGRAM_MIN_MAX;
-    return (wanted < answer->core->max_datagram ? wanted : answer->core->max_datagram) - HEADER;
-}
-
-uint32_t answer_left(const struct answer *answer)
-{
-    return answer->open ? answer->limit - answer->reply.len : 0;
+    core->burst_ns = 0;
 }
 
 static bool open_datagram(struct answer *answer)
 {
-    struct core *core = answer->core;
-    const struct peer *peer = &answer->request->peer;
+    struct transport *transport = answer->core->transport;
+    struct request *request = answer->request;
 
-    if (!core->transport->ops->reply_begin(core->transport, peer, &answer->reply)) {
-        note_drop(core, answer->request, DROP_no_buffer, 0);
+    answer->in_place = answer->last && request->room > 0;
+    if (answer->in_place) {
+        answer->reply.bytes = (uint8_t *)(uintptr_t)request->msg;
+        answer->reply.room = request->room;
+    } else if (!transport->ops->reply_begin(transport, &request->peer, &answer->reply)) {
+        note_drop(answer->core, request, DROP_no_buffer, 0);
         return false;
     }
     answer->limit = answer_most(answer) + HEADER;
@@ -108,80 +98,102 @@ static bool open_datagram(struct answer *answer)
 }
 
 /* hdr.partition of the reply: one that this core owns. */
-static uint16_t answering(const struct core *core, const struct request *request)
+static inline uint16_t answering(const struct core *core, const struct request *request)
 {
-    bool own = partition_owner(core, request->hdr.partition) == core->index;
+    bool own = core->partitions[request->hdr.partition] != NULL;
 
     return own ? request->hdr.partition : (uint16_t)core->index;
 }
 
-/* Writes the header of a datagram whose last tail_len bytes lie elsewhere. */
-static void seal(struct core *core, const struct request *request, struct reply *reply,
-                 enum kvr_status status, uint8_t nr_records, uint32_t retry_us, const uint8_t *tail,
-                 uint32_t tail_len)
-{
-    struct kvr_hdr hdr = {.magic = KVR_MAGIC,
-                          .version = KVR_VERSION,
-                          .kind = KVR_REPLY,
-                          .status = (uint8_t)status,
-                          .priority = request->hdr.priority,
-                          .len = (uint16_t)(reply->len + tail_len),
-                          .nr_ops = nr_records,
-                          .id = request->hdr.id,
-                          .session = request->hdr.session,
-                          .cookie = request->hdr.cookie,
-                          .deadline_us = retry_us,
-                          .seq = request->hdr.seq,
-                          .floor = request->hdr.floor,
-                          .tenant = request->hdr.tenant,
-                          .partition = answering(core, request)};
-    uint32_t crc;
+/* What a reply says beside its records. */
+struct seal {
+    enum kvr_status status;
+    uint8_t nr_records;
+    uint32_t retry_us;
+    const uint8_t *tail; /* the last tail_len bytes, which lie elsewhere */
+    uint32_t tail_len;
+};
 
-    memcpy(reply->bytes, &hdr, sizeof(hdr));
-    crc = crc32c(0, reply->bytes, reply->len);
-    if (tail_len > 0)
-        crc = crc32c(crc, tail, tail_len);
-    memcpy(reply->bytes + offsetof(struct kvr_hdr, crc), &crc, sizeof(crc));
+/* Writes the header, in words: a struct put together in memory and copied stalls. What a reply does
+ * not say of itself is echoed. */
+static inline __attribute__((always_inline)) void
+seal(struct core *core, const struct request *request, const struct reply *reply, struct seal seal)
+{
+    const struct kvr_hdr *asked = &request->hdr;
+    uint32_t len = reply->len + seal.tail_len, crc;
+    uint8_t *bytes = reply->bytes;
+    uint64_t words[2] = {KVR_MAGIC | (uint64_t)KVR_VERSION << 32 | (uint64_t)KVR_REPLY << 40 |
+                             (uint64_t)seal.status << 48 | (uint64_t)asked->priority << 56,
+                         (uint16_t)len | (uint64_t)seal.nr_records << 16};
+
+    memcpy(bytes, &words[0], 8);
+    memcpy(bytes + 8, &words[1], 8);
+    memcpy(bytes + offsetof(struct kvr_hdr, id), &asked->id, 24); /* session, cookie */
+    words[0] = seal.retry_us | (uint64_t)asked->seq << 32;
+    words[1] =
+        asked->floor | (uint64_t)asked->tenant << 32 | (uint64_t)answering(core, request) << 48;
+    memcpy(bytes + offsetof(struct kvr_hdr, deadline_us), &words[0], 8);
+    memcpy(bytes + offsetof(struct kvr_hdr, floor), &words[1], 8);
+    crc = crc32c_datagram(bytes, len - seal.tail_len);
+    if (seal.tail_len > 0)
+        crc = crc32c(crc, seal.tail, seal.tail_len);
+    memcpy(bytes + offsetof(struct kvr_hdr, crc), &crc, sizeof(crc));
     counter_add(&core->stats->tx_datagrams, 1);
-    counter_add(&core->stats->tx_bytes, reply->len + tail_len);
+    counter_add(&core->stats->tx_bytes, len);
+}
+_Static_assert(offsetof(struct kvr_hdr, cookie) == offsetof(struct kvr_hdr, id) + 16 &&
+                   offsetof(struct kvr_hdr, seq) == offsetof(struct kvr_hdr, deadline_us) + 4 &&
+                   offsetof(struct kvr_hdr, tenant) == offsetof(struct kvr_hdr, floor) + 4 &&
+                   sizeof(struct kvr_hdr) == offsetof(struct kvr_hdr, floor) + 8,
+               "seal writes the header in words");
+
+void answer_in_place(struct core *core, struct request *request, uint32_t len, uint8_t nr_records)
+{
+    struct reply reply = {.bytes = (uint8_t *)(uintptr_t)request->msg, .len = len};
+
+    seal(core, request, &reply, (struct seal){.status = KVR_OK, .nr_records = nr_records});
+    core->transport->ops->turn_round(core->transport, request, len);
 }
 
-void answer_end(struct answer *answer)
+bool answer_end(struct answer *answer)
 {
     struct core *core = answer->core;
+    struct transport *transport = core->transport;
     struct request *request = answer->request;
 
     if (!answer->open)
-        return;
-    seal(core, request, &answer->reply, KVR_OK, answer->nr_records, 0, NULL, 0);
-    core->transport->ops->reply_send(core->transport, &request->peer, &answer->reply);
+        return false;
     answer->open = false;
+    if (answer->in_place) {
+        answer_in_place(core, request, answer->reply.len, answer->nr_records);
+        return true;
+    }
+    seal(core, request, &answer->reply,
+         (struct seal){.status = KVR_OK, .nr_records = answer->nr_records});
+    transport->ops->reply_send(transport, &request->peer, &answer->reply);
+    return false;
 }
 
-uint8_t *answer_room(struct answer *answer, uint32_t size)
+uint8_t *answer_fresh_room(struct answer *answer, uint32_t size)
 {
-    uint8_t *at;
-
     if (size > answer_most(answer))
         return NULL;
-    if (answer->open && (size > answer_left(answer) || answer->nr_records == UINT8_MAX))
-        answer_end(answer);
-    if (!answer->open && !open_datagram(answer))
+    answer_end(answer);
+    if (!open_datagram(answer) || size > answer_left(answer))
         return NULL;
-    if (size > answer_left(answer))
-        return NULL;
-    at = answer->reply.bytes + answer->reply.len;
     answer->reply.len += size;
-    answer->nr_records++;
-    return at;
+    answer->nr_records = 1;
+    return answer->reply.bytes + HEADER;
 }
 
 void answer_record(struct answer *answer, const struct request_op *op, enum kvr_status status,
                    void *record, uint32_t size)
 {
     struct kvr_op head = answer_head(answer->request, op, status, size);
-    uint8_t *at = answer_room(answer, size);
+    uint8_t *at;
 
+    answer->last = answer->request->nr_ops == 1;
+    at = answer_room(answer, size);
     if (at) {
         memcpy(record, &head, sizeof(head));
         memcpy(at, record, size);
@@ -202,7 +214,10 @@ void answer_tail(struct answer *answer, struct partition *partition, uint32_t bl
     struct core *core = answer->core;
     struct transport *transport = core->transport;
 
-    seal(core, answer->request, &answer->reply, KVR_OK, answer->nr_records, 0, tail, len);
+    assert(!answer->in_place);
+    seal(core, answer->request, &answer->reply,
+         (struct seal){
+             .status = KVR_OK, .nr_records = answer->nr_records, .tail = tail, .tail_len = len});
     if (transport->ops->reply_attach(transport, &answer->reply, partition, block, tail, len)) {
         counter_add(&core->stats->tx_zero_copy, 1);
     } else {
@@ -223,6 +238,6 @@ void answer_header(struct core *core, const struct request *request, enum kvr_st
         return;
     }
     reply.len = HEADER;
-    seal(core, request, &reply, status, 0, retry_us, NULL, 0);
+    seal(core, request, &reply, (struct seal){.status = status, .retry_us = retry_us});
     core->transport->ops->reply_send(core->transport, &request->peer, &reply);
 }

@@ -11,6 +11,8 @@
 #include "kvrail/proto.h"
 #include "kvrail/status.h"
 
+struct block_desc;
+
 /* Where a datagram came from, and so where its replies go. Ports in host byte order. */
 struct peer {
     uint8_t ip[16];       /* IPv6, or IPv4 mapped */
@@ -29,6 +31,9 @@ enum op_state {
 struct request_op {
     const struct kvr_op *record; /* in the datagram; parse checked every length in it */
     const uint8_t *key;          /* key_len bytes, or NULL */
+    /* GET, while the burst it came in is in work: the key's block as a probe ahead of its turn
+     * found it, or NULL if that has to be looked up. */
+    const struct block_desc *found;
     struct key_hash hash;
     uint16_t key_len;
     uint8_t opcode;
@@ -42,6 +47,7 @@ struct request {
     void *frame;             /* the transport's buffer */
     const uint8_t *msg;      /* UDP payload, 8-byte aligned not guaranteed */
     uint32_t len;            /* bytes */
+    uint32_t room;           /* from msg on for a reply in place, max_datagram or more; 0: none */
     uint8_t nr_ops, nr_open; /* ops; of them not OP_DONE */
     uint8_t nr_mutations;
     uint8_t verdict; /* enum session_verdict on its seq, given by the owner of hdr.partition */
@@ -49,6 +55,7 @@ struct request {
     bool parked;     /* was, at least once */
     bool uploads;    /* has a WRITE, COMMIT or ABORT */
     bool gets;       /* has a GET */
+    bool plain;      /* has nothing but GETs of whole values without flags */
     struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */
     uint64_t arrived_ns, deadline_ns;
     struct kvr_hdr hdr; /* copy */

@@ -23,7 +23,7 @@ struct reply {
 struct transport_ops {
     const char *name;
     /* Up to max datagrams that arrived for a partition's port, addresses checked and filled in:
-     * frame, msg, len, peer, arrived_ns = now_ns. Answers ARP, ND, ping itself. */
+     * frame, msg, len, room, peer, arrived_ns = now_ns. Answers ARP, ND, ping itself. */
     unsigned (*rx)(struct transport *transport, uint64_t now_ns, struct request **requests,
                    unsigned max);
     /* The engine is done with the request and its bytes. */
@@ -38,6 +38,9 @@ struct transport_ops {
                          uint32_t len);
     /* Takes the datagram; reply->len bytes (and what was attached) go to peer. */
     void (*reply_send)(struct transport *transport, const struct peer *peer, struct reply *reply);
+    /* The request's own buffer becomes its reply: len bytes from msg on, at most request->room, go
+     * back to its peer. Request and buffer are gone then, as if released. */
+    void (*turn_round)(struct transport *transport, struct request *request, uint32_t len);
     /* End of a loop turn: everything sent must leave now. Returns datagrams that were lost. */
     unsigned (*flush)(struct transport *transport);
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The steps of one block's life after it was sealed: it enters the policy, leaves the index, waits
  * for its readers and its pins, and gives its memory back. Owner core only. */
+#include <assert.h>
+
 #include "shm/partition_state.h"
 
 #define RECLAIM_BURST 64u /* blocks taken back in one call */
@@ -18,17 +20,20 @@ struct key_hash block_hash(const struct partition *partition, const struct block
 void hits_apply(struct partition *partition)
 {
     const struct policy_ops *ops = partition->ops;
-    uint32_t nr = 0;
+    struct policy *policy = partition->policy;
+    uint32_t *blocks = partition->hits.blocks, nr = 0;
 
-    for (uint32_t i = 0; i < partition->nr_hits; i++)
-        if (!partition->nr_aside || !bit_test(partition->aside, partition->hits[i]))
-            partition->hits[nr++] = partition->hits[i];
-    partition->nr_hits = 0;
+    for (uint32_t i = 0; i < partition->hits.nr; i++) {
+        assert(blocks[i] < partition->nr_blocks);
+        if (likely(!partition->nr_aside) || !bit_test(partition->aside, blocks[i]))
+            blocks[nr++] = blocks[i];
+    }
+    partition->hits.nr = 0;
     for (unsigned step = 0; nr > 1 && step < 2; step++)
         for (uint32_t i = 0; i < nr; i++)
-            ops->prefetch(partition->policy, partition->hits[i], step);
+            ops->prefetch(policy, blocks[i], step);
     for (uint32_t i = 0; i < nr; i++)
-        ops->hit(partition->policy, partition->hits[i]);
+        ops->hit(policy, blocks[i]);
 }
 
 void block_enter(struct partition *partition, uint32_t block)

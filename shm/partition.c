@@ -365,14 +365,6 @@ enum kvr_status partition_hint(struct partition *partition, struct key_hash hash
     return KVR_OK;
 }
 
-void partition_hit(struct partition *partition, uint32_t block)
-{
-    assert(block < partition->nr_blocks && desc_of(partition, block)->state == BLOCK_SEALED);
-    partition->hits[partition->nr_hits++] = block;
-    if (partition->nr_hits == HITS_MAX)
-        hits_apply(partition);
-}
-
 /* Pins. */
 
 void partition_pin(struct partition *partition, uint32_t block)

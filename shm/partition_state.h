@@ -27,13 +27,12 @@ struct drain {
     bool ready;        /* all chunks are held */
 };
 
-#define HITS_MAX 32u
-
 struct sweep {
     uint32_t word, since_ms;
 };
 
 struct partition {
+    struct hit_list hits; /* first: partition_hit */
     struct arena *arena;
     const struct part_map *map;
     struct part_header *header;
@@ -56,8 +55,6 @@ struct partition {
     uint32_t nr_grace;    /* unlinked, in waiting or in the lane */
     uint32_t nr_parked;
 
-    /* Hits that the policy has not been told yet: a burst of them costs fewer cache misses. */
-    uint32_t hits[HITS_MAX], nr_hits;
     uint32_t nr_aside;
 
     uint64_t *expiring;    /* bit: sealed block with an expiry */
@@ -126,8 +123,6 @@ static inline void aside_end(struct partition *partition, uint32_t block)
 enum unlink_cause { UNLINK_DELETED, UNLINK_REPLACED, UNLINK_EVICTED, UNLINK_EXPIRED };
 
 struct key_hash block_hash(const struct partition *partition, const struct block_desc *desc);
-/* Tells the policy of the hits so far; before anything else is asked or told of it. */
-void hits_apply(struct partition *partition);
 /* A free descriptor, or BLOCK_NONE. */
 uint32_t block_take(struct partition *partition);
 void block_put_back(struct partition *partition, uint32_t block);

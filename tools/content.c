@@ -4,10 +4,6 @@
  */
 #include "tools/content.h"
 
-#include <string.h>
-
-#include "base/hash.h"
-
 #define STEP 0x9e3779b97f4a7c15ull
 #define CHUNK 64u /* words checked at once */
 
@@ -118,18 +114,4 @@ bool content_check(const void *buffer, size_t len, uint64_t id, uint64_t *versio
     if (version)
         *version = said;
     return content_check_part(buffer, len, 0, len, id, said);
-}
-
-void content_key(void *key, size_t key_len, uint64_t id, uint64_t salt)
-{
-    char *bytes = key;
-
-    for (uint64_t part = 0; key_len > 0; part++) {
-        struct key_hash h = hash_key(&id, sizeof(id), salt + part);
-        size_t n = key_len < sizeof(h) ? key_len : sizeof(h);
-
-        memcpy(bytes, &h, n);
-        bytes += n;
-        key_len -= n;
-    }
 }

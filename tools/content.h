@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#include "base/hash.h"
 
 #define CONTENT_VERSIONED 16u /* bytes, from which on a value has a version */
 
@@ -23,4 +26,23 @@ bool content_check_part(const void *buffer, size_t len, size_t off, size_t value
                         uint64_t version);
 
 /* A key of key_len bytes (at least 8) for id; other salts give other keys. */
-void content_key(void *key, size_t key_len, uint64_t id, uint64_t salt);
+static inline void content_key(void *key, size_t key_len, uint64_t id, uint64_t salt)
+{
+    struct key_hash h = hash_key(&id, sizeof(id), salt);
+    char *bytes = key;
+
+    if (key_len == sizeof(h)) {
+        memcpy(bytes, &h, sizeof(h));
+        return;
+    }
+    for (size_t part = 0;;) {
+        size_t n = key_len < sizeof(h) ? key_len : sizeof(h);
+
+        memcpy(bytes, &h, n);
+        bytes += n;
+        key_len -= n;
+        if (key_len == 0)
+            return;
+        h = hash_key(&id, sizeof(id), salt + ++part);
+    }
+}

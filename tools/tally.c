@@ -10,16 +10,6 @@
 #include "tools/table.h"
 #include "tools/units.h"
 
-void tally_add(struct tally *t, enum kvr_status status, uint64_t latency_ns, uint64_t bytes)
-{
-    unsigned at = (unsigned)status < TALLY_STATUSES ? (unsigned)status : KVR_INTERNAL;
-
-    counter_add(&t->ops, 1);
-    counter_add(&t->bytes, bytes);
-    counter_add(&t->ended[at], 1);
-    histogram_add(&t->latency, latency_ns);
-}
-
 void tally_merge(struct tally *dst, const struct tally *src)
 {
     dst->ops += src->ops;

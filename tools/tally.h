@@ -7,6 +7,7 @@
 
 #include <kvrail/status.h>
 
+#include "base/counters.h"
 #include "base/histogram.h"
 
 #define TALLY_STATUSES 80u
@@ -19,7 +20,17 @@ struct tally {
     struct histogram latency;       /* ns, of all that ended */
 };
 
-void tally_add(struct tally *t, enum kvr_status status, uint64_t latency_ns, uint64_t bytes);
+static inline void tally_add(struct tally *t, enum kvr_status status, uint64_t latency_ns,
+                             uint64_t bytes)
+{
+    unsigned at = (unsigned)status < TALLY_STATUSES ? (unsigned)status : KVR_INTERNAL;
+
+    counter_add(&t->ops, 1);
+    counter_add(&t->bytes, bytes);
+    counter_add(&t->ended[at], 1);
+    histogram_add(&t->latency, latency_ns);
+}
+
 void tally_merge(struct tally *dst, const struct tally *src);
 /* Ends that are neither OK nor an ordinary answer (MISS, EXISTS). */
 uint64_t tally_errors(const struct tally *t);

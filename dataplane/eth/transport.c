@@ -131,6 +131,18 @@ static void answer(struct eth_transport *t, struct rte_mbuf *frame, enum frame_k
     send_frame(t, frame);
 }
 
+/* Buffers that belong to the device, or to somebody else too, are only read. */
+static inline uint32_t room_in_place(const struct eth_transport *t, const struct rte_mbuf *frame,
+                                     uint32_t payload_off)
+{
+    uint32_t room = frame->buf_len - frame->data_off - payload_off;
+
+    return RTE_MBUF_DIRECT(frame) && rte_mbuf_refcnt_read(frame) == 1 &&
+                   room >= t->base.max_datagram
+               ? room
+               : 0;
+}
+
 /* NULL: the frame was answered or dropped. */
 static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *frame)
 {
@@ -152,6 +164,7 @@ static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *fram
         request->frame = frame;
         request->msg = bytes + view.payload_off;
         request->len = view.payload_len;
+        request->room = room_in_place(t, frame, view.payload_off);
         return request;
     }
     if (kind == FRAME_DROP) {
@@ -291,6 +304,27 @@ static void eth_reply_send(struct transport *transport, const struct peer *peer,
     send_frame(t, head);
 }
 
+static void eth_turn_round(struct transport *transport, struct request *request, uint32_t len)
+{
+    struct eth_transport *t = eth(transport);
+    struct rte_mbuf *frame = request->frame;
+    uint32_t off = (uint32_t)(request->msg - (const uint8_t *)frame->buf_addr);
+    struct reply reply;
+
+    frame->ol_flags = 0;
+    if (unlikely(off - frame->data_off != FRAME_USUAL_SIZE || request->peer.ipv6 ||
+                 t->port->tx_checksums)) {
+        frame->data_off = (uint16_t)off;
+        reply = (struct reply){.len = len, .frame = frame};
+        eth_reply_send(transport, &request->peer, &reply);
+        return;
+    }
+    frame->data_len = (uint16_t)(FRAME_USUAL_SIZE + len);
+    frame->pkt_len = FRAME_USUAL_SIZE + len;
+    frame_turn(rte_pktmbuf_mtod(frame, uint8_t *), len);
+    send_frame(t, frame);
+}
+
 static void send_for_others(struct eth_transport *t)
 {
     uint64_t word;
@@ -342,6 +376,7 @@ static const struct transport_ops eth_ops = {
     .reply_begin = eth_reply_begin,
     .reply_attach = eth_reply_attach,
     .reply_send = eth_reply_send,
+    .turn_round = eth_turn_round,
     .flush = eth_flush,
 };
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/counters.h"
 #include "base/crc32c.h"
+#include "base/hash.h"
 #include "tools/content.h"
 
 #define WARM_TIMEOUT_NS (100 * NS_PER_MS)
@@ -58,6 +59,7 @@ void asker_warm(struct asker *a)
                         : a->proof.server.max_datagram;
 
     a->warming = true;
+    a->direct = false;
     a->blocked = NULL;
     a->flights.timeout_ns = WARM_TIMEOUT_NS;
     chooser_warm(&a->chooser, a->index, compose_puts(a->settings, most));
@@ -72,15 +74,68 @@ void asker_measure(struct asker *a, uint64_t quota)
     a->moved_in = a->moved_out = 0;
     a->flights.timeout_ns = a->settings->timeout_ns;
     chooser_measure(&a->chooser, quota);
+    a->direct = !a->settings->hot && (a->settings->bench.batch == 1 ||
+                                      (a->chooser.only == BENCH_GET && !a->chooser.gathers));
+}
+
+static struct flight *take_flight(struct asker *a, uint64_t due_ns, uint64_t now_ns)
+{
+    struct flight *flight = flights_take(&a->flights);
+
+    flight->due_ns = due_ns;
+    flight->sent_ns = now_ns;
+    counter_add(&a->tx_datagrams, 1);
+    return flight;
+}
+
+/* A full datagram of GETs, its keys written where they belong. */
+static uint32_t next_gets(struct asker *a, struct flight *flight, uint8_t *bytes,
+                          uint16_t *partition)
+{
+    const struct bench_settings *b = &a->settings->bench;
+    const struct get_form *form = &a->composer.form;
+    struct chooser *c = &a->chooser;
+    unsigned nr = (unsigned)b->batch;
+
+    build_gets(form, bytes);
+    for (unsigned i = 0; i < nr; i++) {
+        uint64_t id = draw_next(&c->draw);
+
+        content_key(build_gets_key(form, bytes, i), b->key_len, id, b->salt);
+        flight->ops[i].id = id;
+        flight->ops[i].train = NULL;
+        flight->ops[i].kind = BENCH_GET;
+    }
+    flight->nr_ops = (uint8_t)nr;
+    flight->open = (uint32_t)((1ull << nr) - 1);
+    flight->seq = 0;
+    *partition =
+        c->nr_partitions == 1
+            ? 0
+            : (uint16_t)hash_partition(
+                  hash_key(build_gets_key(form, bytes, 0), b->key_len, c->seed), c->nr_partitions);
+    flight->partition = *partition;
+    c->left -= nr;
+    c->kind = BENCH_OPS;
+    a->started += nr;
+    return build_gets_finish(form, flight->id, *partition, bytes);
+}
+
+static inline bool only_gets(struct asker *a)
+{
+    return a->direct && !a->blocked && a->chooser.left >= a->settings->bench.batch &&
+           (a->chooser.only == BENCH_GET || chooser_kind(&a->chooser) == BENCH_GET);
 }
 
 uint32_t asker_next(struct asker *a, uint64_t due_ns, uint64_t now_ns, uint8_t *bytes,
                     uint16_t *partition)
 {
-    struct chosen *chosen = a->blocked ? a->blocked : chooser_next(&a->chooser);
-    struct flight *flight;
+    struct chosen *chosen;
     uint32_t len;
 
+    if (likely(only_gets(a)))
+        return next_gets(a, take_flight(a, due_ns, now_ns), bytes, partition);
+    chosen = a->blocked ? a->blocked : chooser_next(&a->chooser);
     a->blocked = NULL;
     if (unlikely(!chosen))
         return 0;
@@ -88,14 +143,11 @@ uint32_t asker_next(struct asker *a, uint64_t due_ns, uint64_t now_ns, uint8_t *
         a->blocked = chosen;
         return 0;
     }
-    flight = flights_take(&a->flights);
-    flight->due_ns = due_ns;
-    flight->sent_ns = now_ns;
     *partition = chosen->partition;
-    len = compose(&a->composer, chosen, a->chooser.stride, a->orders, flight, bytes);
+    len = compose(&a->composer, chosen, a->chooser.stride, a->orders,
+                  take_flight(a, due_ns, now_ns), bytes);
     a->started += chosen->nr;
     chosen->nr = 0;
-    counter_add(&a->tx_datagrams, 1);
     return len;
 }
 

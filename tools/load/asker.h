@@ -16,8 +16,8 @@
 
 struct asker {
     const struct load_settings *settings;
-    unsigned index; /* of the thread */
-    bool warming;
+    unsigned index;       /* of the thread */
+    bool warming, direct; /* direct: full datagrams of GETs need no choosing */
     struct proof proof;
     struct chooser chooser;
     struct composer composer;

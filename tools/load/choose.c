@@ -24,7 +24,8 @@ int chooser_create(struct chooser *c, const struct load_settings *s, const struc
                           .stride = ((uint32_t)b->key_len + 7) / 8 * 8,
                           .again_max = again_max,
                           .hot_below = (uint64_t)(s->hot_share * 0x1.fffffffffffffp63),
-                          .only = BENCH_OPS};
+                          .only = BENCH_OPS,
+                          .kind = BENCH_OPS};
     c->gathers = c->nr_partitions > 1 && !s->mixed;
     c->nr_gathered = c->gathers ? c->nr_partitions : 1;
     for (unsigned op = 0; op < BENCH_OPS; op++) {
@@ -60,6 +61,7 @@ void chooser_destroy(struct chooser *c)
 static void begin(struct chooser *c, uint32_t batch)
 {
     c->batch = batch;
+    c->kind = BENCH_OPS;
     c->nr_again = 0;
     for (uint32_t i = 0; i < c->nr_gathered; i++)
         c->gathered[i].nr = 0;
@@ -84,8 +86,14 @@ void chooser_measure(struct chooser *c, uint64_t quota)
 
 static enum bench_op next_kind(struct chooser *c)
 {
+    enum bench_op kind = c->kind;
     uint64_t at;
 
+    c->kind = BENCH_OPS;
+    if (c->warming)
+        return BENCH_PUT;
+    if (kind != BENCH_OPS)
+        return kind;
     if (likely(c->only != BENCH_OPS))
         return c->only;
     at = rng_below(&c->rng, c->weights);
@@ -95,6 +103,11 @@ static enum bench_op next_kind(struct chooser *c)
         at -= c->settings->bench.weights[op];
     }
     return BENCH_GET;
+}
+
+enum bench_op chooser_kind(struct chooser *c)
+{
+    return c->kind = next_kind(c);
 }
 
 static bool writes(enum bench_op kind)
@@ -157,7 +170,7 @@ static struct chosen *rest(struct chooser *c)
 struct chosen *chooser_next(struct chooser *c)
 {
     struct chosen *first = &c->gathered[0], *chosen;
-    uint8_t spare[KVR_KEY_MAX], *key;
+    uint8_t *key;
     uint32_t partition;
     enum bench_op kind;
     uint64_t id;
@@ -165,8 +178,8 @@ struct chosen *chooser_next(struct chooser *c)
     while (c->left > 0 || c->nr_again > 0) {
         if (c->nr_again == 0)
             c->left--;
-        kind = c->warming ? BENCH_PUT : next_kind(c);
-        key = c->gathers ? spare : first->keys + first->nr * c->stride;
+        kind = next_kind(c);
+        key = c->gathers ? c->key : first->keys + first->nr * c->stride;
         partition = next_key(c, key, &id);
         chosen = c->gathers ? &c->gathered[partition] : first;
         if (c->gathers)

@@ -30,8 +30,10 @@ struct chooser {
     bool gathers, warming;
     uint64_t weights, hot_below; /* sum of weights; of 2^64: share of the hot partition */
     enum bench_op only;          /* BENCH_OPS: a mix */
+    enum bench_op kind;          /* drawn by chooser_kind; BENCH_OPS: none */
     struct draw draw;
     struct rng rng;
+    uint8_t key[KVR_KEY_MAX]; /* of an op whose datagram is not known yet */
     uint64_t *again; /* warming: ids that were not stored at the first try */
     uint32_t nr_again, again_max;
     struct chosen gathered[KVR_PARTITIONS_MAX];
@@ -47,6 +49,8 @@ void chooser_destroy(struct chooser *c);
 void chooser_warm(struct chooser *c, unsigned thread, uint32_t batch);
 void chooser_measure(struct chooser *c, uint64_t quota);
 
+/* The kind of the next op, for a caller that may have a shorter way than chooser_next for it. */
+enum bench_op chooser_kind(struct chooser *c);
 /* The next datagram's, to be emptied (nr = 0) by who sends it; NULL: nothing is left. */
 struct chosen *chooser_next(struct chooser *c);
 /* An op of the warm-up has to come again. */

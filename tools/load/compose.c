@@ -16,17 +16,25 @@
 int composer_create(struct composer *c, const struct load_settings *s, unsigned thread)
 {
     uint32_t room = s->bench.sizes.largest ? s->bench.sizes.largest : 1;
+    size_t form =
+        sizeof(struct kvr_hdr) + s->bench.batch * build_get_size((uint32_t)s->bench.key_len);
 
+    form = (form + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     *c = (struct composer){.settings = s, .get = {.count = 1}};
     c->version = (clock_ns() << 8 | thread) << 16;
     c->value = malloc(room);
-    return c->value ? 0 : -ENOMEM;
+    c->form.bytes = aligned_alloc(CACHE_LINE, form);
+    if (c->value && c->form.bytes)
+        return 0;
+    composer_destroy(c);
+    return -ENOMEM;
 }
 
 void composer_destroy(struct composer *c)
 {
     free(c->value);
-    c->value = NULL;
+    free(c->form.bytes);
+    c->value = c->form.bytes = NULL;
 }
 
 void composer_proof(struct composer *c, const struct proof *proof)
@@ -39,6 +47,8 @@ void composer_proof(struct composer *c, const struct proof *proof)
                               .session = proof->id,
                               .cookie = proof->cookie,
                               .deadline_us = (uint32_t)(c->settings->timeout_ns / NS_PER_US)};
+    build_get_form(&c->form, c->form.bytes, &c->hdr, &c->get, (uint32_t)c->settings->bench.key_len,
+                   (unsigned)c->settings->bench.batch);
 }
 
 static void put(struct composer *c, struct writer *writer, uint64_t id, const uint8_t *key)

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "client/build.h"
 #include "client/order.h"
 #include "tools/load/choose.h"
 #include "tools/load/flights.h"
@@ -14,8 +15,9 @@ struct composer {
     const struct load_settings *settings;
     struct kvr_hdr hdr; /* what all datagrams have in common */
     struct kvr_get_req get;
-    uint64_t version; /* of the next value */
-    uint8_t *value;   /* room for the largest */
+    struct get_form form; /* of a full datagram of GETs */
+    uint64_t version;     /* of the next value */
+    uint8_t *value;       /* room for the largest */
 };
 
 /* -ENOMEM. */

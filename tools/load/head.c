@@ -63,4 +63,21 @@ void head_setup(struct head *head, const struct peer *peer)
         memset(ip + IP4_CHECKSUM, 0, 2);
         head->fixed_sum = checksum_fold(checksum_add(0, ip, FRAME_IP4_SIZE));
     }
+    head_resize(head, 0);
+}
+
+void head_resize(struct head *head, uint32_t len)
+{
+    uint8_t *ip = head->bytes + FRAME_ETH_SIZE;
+    uint16_t size = (uint16_t)(len + FRAME_UDP_SIZE), total = (uint16_t)(size + FRAME_IP4_SIZE);
+    uint16_t sum = (uint16_t)~checksum_fold(head->fixed_sum + checksum_field(total));
+
+    head->len = len;
+    put_be16(head->bytes + head->size - FRAME_UDP_SIZE + UDP_LEN, size);
+    if (head->ipv6) {
+        put_be16(ip + IP6_LEN, size);
+    } else {
+        put_be16(ip + IP4_TOTAL, total);
+        memcpy(ip + IP4_CHECKSUM, &sum, sizeof(sum));
+    }
 }

@@ -15,41 +15,41 @@
 #define HEAD_WORDS 8u
 
 struct head {
-    _Alignas(8) uint8_t bytes[HEAD_WORDS * 8]; /* of a request of 0 bytes to port 0 */
+    _Alignas(8) uint8_t bytes[HEAD_WORDS * 8]; /* of a request of len bytes to port 0 */
     uint64_t expected[HEAD_WORDS];             /* of an answer .. */
     uint64_t mask[HEAD_WORDS];                 /* .. where it is known */
     uint64_t fixed_sum; /* IPv4: of its header, IPv6: of the pseudo header and our port */
     uint32_t size;
+    uint32_t len; /* of the payload that bytes are for */
     bool ipv6;
 };
 
 /* peer: the server as `peer`, this thread as `local`. */
 void head_setup(struct head *head, const struct peer *peer);
 
+/* From now on bytes are for a payload of len. */
+void head_resize(struct head *head, uint32_t len);
+
 /* Writes head->size bytes in front of payload, for len bytes at it to UDP port to. */
-static inline void head_write(const struct head *head, uint8_t *payload, uint32_t len, uint16_t to)
+static inline void head_write(struct head *head, uint8_t *payload, uint32_t len, uint16_t to)
 {
     uint8_t *frame = payload - head->size, *udp = payload - FRAME_UDP_SIZE;
-    uint8_t *ip = frame + FRAME_ETH_SIZE;
-    uint16_t size = (uint16_t)(len + FRAME_UDP_SIZE), sum;
+    uint16_t sum;
 
+    if (__builtin_expect(len != head->len, 0))
+        head_resize(head, len);
     if (__builtin_expect(!head->ipv6, 1)) {
         memcpy(frame, head->bytes, FRAME_ETH_SIZE + FRAME_IP4_SIZE + FRAME_UDP_SIZE);
-        put_be16(ip + IP4_TOTAL, (uint16_t)(size + FRAME_IP4_SIZE));
-        sum = (uint16_t)~checksum_fold(head->fixed_sum +
-                                       checksum_field((uint16_t)(size + FRAME_IP4_SIZE)));
-        memcpy(ip + IP4_CHECKSUM, &sum, sizeof(sum));
     } else {
-        uint64_t fields = 2 * checksum_field(size) + checksum_field(to) + head->fixed_sum;
+        uint64_t fields = 2 * checksum_field((uint16_t)(len + FRAME_UDP_SIZE)) +
+                          checksum_field(to) + head->fixed_sum;
 
         memcpy(frame, head->bytes, FRAME_ETH_SIZE + FRAME_IP6_SIZE + FRAME_UDP_SIZE);
-        put_be16(ip + IP6_LEN, size);
         sum = (uint16_t)~checksum_fold(checksum_add(fields, payload, len));
         sum = sum ? sum : 0xffff; /* zero would say that there is none */
         memcpy(udp + UDP_CHECKSUM, &sum, sizeof(sum));
     }
     put_be16(udp + UDP_DST, to);
-    put_be16(udp + UDP_LEN, size);
 }
 
 /* Whether a frame of len bytes is a datagram of the server to a port from first_port on, nr_ports

@@ -132,7 +132,7 @@ static inline uint8_t *payload_of(struct rte_mbuf *frame)
     return (uint8_t *)frame->buf_addr + RTE_PKTMBUF_HEADROOM;
 }
 
-static inline void finish_frame(const struct worker *w, struct rte_mbuf *frame, uint32_t len,
+static inline void finish_frame(struct worker *w, struct rte_mbuf *frame, uint32_t len,
                                 uint16_t partition)
 {
     head_write(&w->head, payload_of(frame), len, (uint16_t)(w->crew->server_port + partition));
@@ -227,6 +227,24 @@ static inline bool take(struct worker *w, struct rte_mbuf *frame, uint64_t now_n
     return true;
 }
 
+/* All of them are of the port's one pool, and nobody else has them. */
+static inline void free_received(const struct worker *w, struct rte_mbuf **frames, unsigned nr)
+{
+    unsigned whole = 0;
+
+    for (unsigned i = 0; i < nr; i++) {
+        struct rte_mbuf *frame = frames[i];
+
+        if (likely(frame->nb_segs == 1 && rte_mbuf_refcnt_read(frame) == 1 &&
+                   frame->pool == w->crew->port->rx_pool))
+            frames[whole++] = frame;
+        else
+            rte_pktmbuf_free(frame);
+    }
+    if (whole > 0)
+        rte_mempool_put_bulk(w->crew->port->rx_pool, (void **)frames, whole);
+}
+
 static void take_burst(struct worker *w, struct rte_mbuf **frames, unsigned nr, uint64_t now_ns)
 {
     unsigned kept = 0;
@@ -239,7 +257,7 @@ static void take_burst(struct worker *w, struct rte_mbuf **frames, unsigned nr, 
         if (likely(take(w, frames[i], now_ns)))
             frames[kept++] = frames[i];
     }
-    free_frames(frames, kept);
+    free_received(w, frames, kept);
 }
 
 /* Queues that this thread reads: every nr_workers-th. */

@@ -146,3 +146,33 @@ Test(build, a_match_holds_keys_of_one_length_back_to_back_or_each_with_its_own)
     cr_assert_eq(req->op.size, sizeof(*req) + 16);
     cr_assert_arr_eq(record(sizeof(*req)), "\2\0ab\3\0cde\0\0\0\0\0\0\0", 16);
 }
+
+Test(build, a_form_of_gets_makes_what_records_one_by_one_would)
+{
+    static _Alignas(8) uint8_t copied[KVR_DATAGRAM_MAX], room[KVR_DATAGRAM_MAX];
+    const struct kvr_hdr like = {.session = 8, .cookie = 9, .deadline_us = 20000, .tenant = 3};
+    struct kvr_get_req req = {.count = 1, .op.flags = KVR_GET_QUIET};
+
+    for (uint32_t key_len = 1; key_len < 40; key_len += 7)
+        for (unsigned nr = 1; nr <= 32; nr += 15) {
+            struct kvr_hdr hdr = like;
+            struct get_form form;
+            struct writer writer;
+
+            build_get_form(&form, room, &like, &req, key_len, nr);
+            build_gets(&form, copied);
+            build_begin(&writer, bytes);
+            for (unsigned i = 0; i < nr; i++) {
+                uint8_t key[40];
+
+                memset(key, (int)(i + 1), sizeof(key));
+                build_get(&writer, &req, key, key_len);
+                memcpy(build_gets_key(&form, copied, i), key, key_len);
+            }
+            hdr.id = 0x123456789abcdef0;
+            hdr.partition = 0xbeef;
+            cr_assert_eq(build_gets_finish(&form, hdr.id, hdr.partition, copied),
+                         build_finish(&writer, &hdr, NULL, 0));
+            cr_assert_arr_eq(copied, bytes, form.len, "%u keys of %u bytes", nr, key_len);
+        }
+}
