@@ -41,7 +41,7 @@ def targets(results: dict[str, dict], path: pathlib.Path) -> bool:
                 continue
             rows.append((f"{key}  {_short(figure['name'])}",
                          ratio / target if at_least else target / ratio, figure["met"],
-                         f"{ratio:.3g} ({figure['target']})"))
+                         f"{_number(ratio)} ({figure['target']})"))
     if not rows:
         return False
     figure, axes = _new(len(rows))
@@ -51,8 +51,9 @@ def targets(results: dict[str, dict], path: pathlib.Path) -> bool:
     for at, (_, margin, met, words) in enumerate(rows):
         shown = min(margin, high / 4)
         axes.barh(at, shown - low, left=low, color=GOOD if met else BAD, height=0.62)
-        axes.text(shown * 1.06, at, words, va="center", fontsize=9)
-    axes.axvline(1, color="black", linewidth=1)
+        axes.text(shown * 1.06, at, words, va="center", fontsize=9, zorder=3,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+    axes.axvline(1, color="black", linewidth=1, zorder=2)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.set_yticks(range(len(rows)), [row[0] for row in rows])
@@ -64,6 +65,10 @@ def targets(results: dict[str, dict], path: pathlib.Path) -> bool:
     axes.set_title("Every figure against its target")
     _save(figure, path)
     return True
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _short(name: str, most: int = 44) -> str:

@@ -107,7 +107,7 @@ def _peer_detail(detail: dict) -> list[str]:
     for name, side in detail["peers"].items():
         lines.append(f"| {name} | {side['asked'].partition(', ')[2]} | "
                      f"{saved.unit(side['median']).strip()} | {side['ratio']:.3g} |")
-    return lines
+    return lines + [""]
 
 
 def _path_detail(detail: dict) -> list[str]:
