@@ -158,7 +158,8 @@ def _section(key: str, one: dict, pictures: list[str]) -> list[str]:
     if "smaller" in one["detail"]:
         lines.append(f"- {one['detail']['smaller']}.")
     lines += [f"- `perf/run {key} --runs {one['runs']} --time {one['run_s']:g}`, "
-              f"commit `{one['commit']}`.", ""]
+              f"commit `{one['commit']}`; other programs kept {one['others_busy_cpus']:.2f} CPUs "
+              "busy meanwhile.", ""]
     for picture in pictures:
         lines += [picture, ""]
     return lines
