@@ -34,7 +34,7 @@ def engine(context: Context, mtu: int) -> load.LoadEngine:
 
 def start_server(context: Context, setting: Setting) -> server.Server:
     settings = {"device": server.memif(context.folder, "server"), "idle": "spin",
-                "cpus": context.server_cpu, "mtu": setting.mtu, **setting.cache}
+                "cpus": context.server_cpu, "mtu": setting.mtu, **context.pages(), **setting.cache}
     return server.Server(context.build, context.folder, settings)
 
 

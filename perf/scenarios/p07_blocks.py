@@ -39,7 +39,8 @@ def needs(_: Context) -> None:
 
 def _server(context: Context, device: str, **more: object) -> server.Server:
     return server.Server(context.build, context.folder,
-                         {**SETTINGS, "device": device, "cpus": context.server_cpu, **more})
+                         {**SETTINGS, **context.pages(), "device": device,
+                          "cpus": context.server_cpu, **more})
 
 
 def _rate(said: dict, op: str) -> dict:

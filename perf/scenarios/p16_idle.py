@@ -24,7 +24,7 @@ def needs(_: Context) -> None:
 
 def _one_run(context: Context) -> dict:
     settings = {"device": server.memif(context.folder, "server"), "idle": "sleep",
-                "cache_size": "256MiB"}
+                "cache_size": "256MiB", **context.pages()}
     seconds = SECONDS * context.seconds
     with server.Server(context.build, context.folder, settings) as running:
         time.sleep(min(SETTLE_S, context.seconds))
