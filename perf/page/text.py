@@ -91,6 +91,8 @@ def _machine(results: dict[str, dict]) -> list[str]:
 
 def _get_detail(detail: dict) -> list[str]:
     return [
+        "- Ratio of each round: "
+        + ", ".join(f"{ratio:.2f}" for ratio in detail["ratio_of_each_round"]) + ".",
         f"- p50 {detail['p50_us']:.0f} µs, p99 {detail['p99_us']:.0f} µs, p99.9 "
         f"{detail['p99_9_us']:.0f} µs in a closed loop of {detail['depth']} datagrams.",
         f"- The server's core is busy {detail['server_busy']:.0%}, the load engine's "

@@ -53,6 +53,8 @@ def detail(kvrail: Side, limit: Side, setting: get_load.Setting) -> dict[str, ob
         "device": "net_memif, one queue", "mtu": setting.mtu, "depth": setting.mix.depth,
         "ops_per_datagram": setting.mix.batch,
         "kvrail": kvrail.as_dict(), "echo": limit.as_dict(),
+        "ratio_of_each_round": [round(ours / echo, 3) for ours, echo in
+                                zip(kvrail.values(), limit.values())],
         "echo_is": "frames a second that reach the echoing core, which sends all of them back; "
                    "mean time of a frame of the request's and of the reply's size",
         "server_busy": round(kvrail.median_of("server_busy"), 3),
