@@ -14,7 +14,8 @@
     X(partitions, NUMBER, "0", 0, 64, NULL, 0, "memory",                                           \
       "Parts of the cache, each written by one core; 0 = as many as workers.")                     \
     X(blocks_max, NUMBER, "0", 0, 4000000000ull, NULL, 0, "memory",                                \
-      "Most blocks that can be stored; 0 = one for every KiB of cache_size.")                      \
+      "Most blocks that can be stored, each some 90 bytes beside cache_size; 0 = one for every "   \
+      "KiB of cache_size. Where most values are smaller: cache_size divided by their size.")       \
     X(hugepages, CHOICE, "auto", 0, 0, "auto|off|require", DATAPLANE, "memory",                    \
       "Use huge pages: auto takes them where there are enough, require refuses to start without.") \
     X(policy, CHOICE, "lru", 0, 0, "lru|lfu|fifo", LIVE | DATAPLANE, "memory",                     \

@@ -10,8 +10,8 @@
 #include "controlplane/options.h"
 #include "kvrail/proto.h"
 
-#define REGION_MIN MIB       /* smallest part of the data segment that is worth a partition */
-#define INDEX_PER_BLOCK 104u /* bytes: descriptor, its meta part, its share of the buckets */
+#define REGION_MIN MIB      /* smallest part of the data segment that is worth a partition */
+#define INDEX_PER_BLOCK 90u /* bytes: descriptor, shares of buckets and hints, private memory */
 
 static uint64_t memory_size(void)
 {

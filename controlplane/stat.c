@@ -9,7 +9,8 @@
     X(reserved)                                                                                    \
     X(unlinked)                                                                                    \
     X(used_bytes)                                                                                  \
-    X(evictions) X(evicted_bytes) X(expired) X(replaced) X(no_space) X(reclaimed) X(grace_waits)
+    X(evictions)                                                                                   \
+    X(evicted_bytes) X(expired) X(replaced) X(no_space) X(reclaimed) X(grace_waits) X(hints_lost)
 
 static const char *status_word(unsigned status)
 {

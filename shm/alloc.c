@@ -7,25 +7,49 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/counters.h"
 #include "shm/words.h"
 
+#define SHARE_ONE 65536u
+#define GAP_WASTE (SHARE_ONE / 16)
+#define GAP_OWN 16u     /* a class with 1/16 of the memory, */
+#define GAP_FOREIGN 8u  /* while others hold 1/8 */
+#define DRAIN_CHUNKS 8u /* emptied for a slab that could be smaller, */
+#define DRAIN_SHARE 32u /* or this part of the region */
 #define TAIL_WASTE 128u /* of a slab, 1/128 is little enough */
 
-int alloc_open(struct alloc *alloc, const struct part_map *map, struct order_link *links)
+/* Sparse: of each slab only the first entries are ever touched, so huge pages would waste it. */
+static uint32_t *owners_open(size_t size)
+{
+    void *owners = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (owners == MAP_FAILED)
+        return NULL;
+    (void)madvise(owners, size, MADV_NOHUGEPAGE);
+    return owners;
+}
+
+static size_t owners_size(const struct alloc *alloc)
+{
+    return (size_t)alloc->nr_chunks * alloc->chunk_units * sizeof(*alloc->owners);
+}
+
+int alloc_open(struct alloc *alloc, const struct part_map *map)
 {
     memset(alloc, 0, sizeof(*alloc));
     alloc->nr_chunks = alloc->nr_free = map->nr_chunks;
     alloc->chunk_units = map->chunk_size / DATA_UNIT;
     alloc->base = (uint32_t)(map->region_off / DATA_UNIT);
-    alloc->links = links;
     alloc->shared = map->chunks;
     alloc->header = map->header;
     alloc->slabs = calloc(alloc->nr_chunks, sizeof(*alloc->slabs));
     alloc->chunks = malloc(alloc->nr_chunks * sizeof(*alloc->chunks));
     alloc->taken = calloc((size_t)alloc->nr_chunks * alloc->chunk_units / 64, sizeof(uint64_t));
-    if (!alloc->slabs || !alloc->chunks || !alloc->taken) {
+    alloc->owners = owners_open(owners_size(alloc));
+    if (!alloc->slabs || !alloc->chunks || !alloc->taken || !alloc->owners) {
         alloc_close(alloc);
         return -ENOMEM;
     }
@@ -40,6 +64,9 @@ void alloc_close(struct alloc *alloc)
     free(alloc->slabs);
     free(alloc->chunks);
     free(alloc->taken);
+    if (alloc->owners)
+        munmap(alloc->owners, owners_size(alloc));
+    alloc->owners = NULL;
     alloc->slabs = NULL;
     alloc->chunks = NULL;
     alloc->taken = NULL;
@@ -133,6 +160,14 @@ static uint32_t best_fit(const struct alloc *alloc, uint32_t nr, uint32_t at)
     return at;
 }
 
+/* What a slab's slots leave of it, in 1/SHARE_ONE. */
+static uint32_t tail_share(const struct alloc *alloc, uint32_t units, uint32_t nr)
+{
+    uint64_t total = (uint64_t)nr * alloc->chunk_units;
+
+    return (uint32_t)(total % units * SHARE_ONE / total);
+}
+
 uint32_t alloc_slab_chunks(const struct alloc *alloc, uint16_t class, uint32_t units,
                            uint32_t limit)
 {
@@ -145,8 +180,9 @@ uint32_t alloc_slab_chunks(const struct alloc *alloc, uint16_t class, uint32_t u
     /* A class grows into large slabs; a size seen once or twice does not take 32 chunks. */
     if (most < alloc->nr_chunks / 64)
         most = alloc->nr_chunks / 64;
-    if (most > SLAB_CHUNKS_MAX)
-        most = SLAB_CHUNKS_MAX;
+    if (most > SLAB_CHUNKS_MAX && most > SLAB_SLOTS_LARGE * least)
+        most =
+            SLAB_CHUNKS_MAX > SLAB_SLOTS_LARGE * least ? SLAB_CHUNKS_MAX : SLAB_SLOTS_LARGE * least;
     if (most > limit)
         most = limit;
     for (uint32_t nr = least; nr <= most; nr++) {
@@ -154,10 +190,8 @@ uint32_t alloc_slab_chunks(const struct alloc *alloc, uint16_t class, uint32_t u
 
         if (waste * TAIL_WASTE <= total)
             return nr;
-        /* In 2^-16 of the slab, to compare slabs of different lengths. */
-        waste = (waste << 16) / total;
-        if (waste + 128 < best_waste) {
-            best_waste = waste;
+        if (tail_share(alloc, units, nr) + SHARE_ONE / 512 < best_waste) {
+            best_waste = tail_share(alloc, units, nr);
             best = nr;
         }
     }
@@ -187,7 +221,6 @@ static struct slab *slab_make(struct alloc *alloc, uint32_t first, uint32_t nr, 
 
     *slab = (struct slab){
         .slot_units = slot_units, .slots = slots, .nr_chunks = (uint16_t)nr, .class = class};
-    order_clear(&slab->blocks);
     for (uint32_t i = 0; i < nr; i++)
         alloc->chunks[first + i] = first;
     memset(&alloc->taken[bit / 64], 0, ((size_t)slots + 63) / 64 * 8);
@@ -225,6 +258,27 @@ static void slab_release(struct alloc *alloc, struct slab *slab)
                                                                             DATA_UNIT);
 }
 
+uint32_t alloc_drain_chunks(const struct alloc *alloc, uint16_t class, uint32_t units)
+{
+    uint32_t least = alloc_chunks_min(alloc, units), limit = alloc->nr_chunks / DRAIN_SHARE;
+
+    if (limit < DRAIN_CHUNKS)
+        limit = DRAIN_CHUNKS;
+    return alloc_slab_chunks(alloc, class, units, least > limit ? least : limit);
+}
+
+/* Whether a gap had better wait until a drain frees its neighbours than become a slab that wastes
+ * much more than the drain's would: only for a class that has memory, while others do too. */
+static bool gap_waits(const struct alloc *alloc, uint16_t class, uint32_t units, uint32_t nr)
+{
+    uint64_t own = (uint64_t)alloc->table.classes[class].slots * units;
+    uint64_t held = (uint64_t)(alloc->nr_chunks - alloc->nr_free) * alloc->chunk_units;
+    uint32_t good = alloc_drain_chunks(alloc, class, units);
+
+    return own > held / GAP_OWN && held - own > held / GAP_FOREIGN &&
+           tail_share(alloc, units, nr) > tail_share(alloc, units, good) + GAP_WASTE;
+}
+
 static struct slab *slab_grow(struct alloc *alloc, uint16_t class, uint32_t units)
 {
     uint32_t least = alloc_chunks_min(alloc, units), at = 0, run, nr, want;
@@ -232,15 +286,18 @@ static struct slab *slab_grow(struct alloc *alloc, uint16_t class, uint32_t unit
 
     if (alloc->nr_free < least)
         return NULL;
-    want = alloc_slab_chunks(alloc, class, units, SLAB_CHUNKS_MAX);
+    want = alloc_slab_chunks(alloc, class, units, alloc->nr_chunks);
     run = free_run(alloc, want, &at);
     if (run < least)
         return NULL;
     nr = run < want ? alloc_slab_chunks(alloc, class, units, run) : want;
+    if (class != CLASS_RUN && run < want && !alloc->any_slab && gap_waits(alloc, class, units, nr))
+        return NULL;
     if (nr > 1 && alloc->nr_free < alloc->nr_chunks / 4)
         at = best_fit(alloc, nr, at);
     if (class == CLASS_RUN)
         slot_units = nr * alloc->chunk_units;
+    alloc->any_slab = false;
     entries_write(alloc, at, nr, slot_units);
     alloc->nr_free -= nr;
     return slab_make(alloc, at, nr, class, slot_units);
@@ -266,11 +323,11 @@ static uint32_t slot_take(struct alloc *alloc, struct slab *slab)
     return word * 64 + bit;
 }
 
-static void slot_enter(struct alloc *alloc, struct slab *slab, uint32_t block)
+static void slot_enter(struct alloc *alloc, struct slab *slab, uint32_t slot, uint32_t block)
 {
     slab->used++;
     alloc->table.classes[slab->class].used++;
-    order_append(&slab->blocks, alloc->links, block);
+    alloc->owners[(uint64_t)slab_first(alloc, slab) * alloc->chunk_units + slot] = block;
     if (slab->used == slab->slots && slab->partial)
         partial_remove(alloc, slab);
 }
@@ -289,15 +346,29 @@ bool alloc_take(struct alloc *alloc, uint16_t class, uint32_t units, uint32_t bl
     if (!slab)
         return false;
     slot = slot_take(alloc, slab);
-    slot_enter(alloc, slab, block);
+    slot_enter(alloc, slab, slot, block);
     slab->reserved++;
     *place = alloc->base + slab_first(alloc, slab) * alloc->chunk_units + slot * slab->slot_units;
     return true;
 }
 
-void slab_leave(struct alloc *alloc, struct slab *slab, uint32_t block)
+uint32_t slab_block(const struct alloc *alloc, const struct slab *slab, uint32_t *slot)
 {
-    order_remove(&slab->blocks, alloc->links, block);
+    const uint64_t *bits = slab_bits(alloc, slab);
+
+    while (*slot < slab->slots) {
+        uint64_t left = bits[*slot / 64] >> *slot % 64;
+
+        if (!left) {
+            *slot = (*slot / 64 + 1) * 64;
+            continue;
+        }
+        *slot += (uint32_t)__builtin_ctzll(left);
+        if (*slot >= slab->slots)
+            break;
+        return alloc->owners[(uint64_t)slab_first(alloc, slab) * alloc->chunk_units + *slot];
+    }
+    return BLOCK_NONE;
 }
 
 void slab_pending(struct alloc *alloc, struct slab *slab, int change)
@@ -452,7 +523,7 @@ bool alloc_adopt(struct alloc *alloc, uint32_t place, uint32_t units, uint32_t b
         bits[slot / 64] & 1ull << slot % 64)
         return false; /* an empty slab stays until alloc_adopt_end */
     bits[slot / 64] |= 1ull << slot % 64;
-    slot_enter(alloc, slab, block);
+    slot_enter(alloc, slab, slot, block);
     return true;
 }
 

@@ -8,9 +8,9 @@
 
 #include "shm/arena.h"
 #include "shm/classes.h"
-#include "shm/order.h"
 
-#define SLAB_CHUNKS_MAX 32u
+#define SLAB_CHUNKS_MAX 32u /* or SLAB_SLOTS_LARGE slots that are larger than a chunk */
+#define SLAB_SLOTS_LARGE 4u
 #define CHUNK_FREE UINT32_MAX
 #define CHUNK_HELD (UINT32_MAX - 1) /* emptied for one request, nobody else may take it */
 #define SLAB_NONE UINT32_MAX
@@ -20,7 +20,6 @@ struct slab {
     uint32_t slot_units, slots, used;
     uint32_t full_words; /* words of its bitmap before this one have no free slot */
     uint32_t prev, next; /* slabs of the class with a free slot */
-    struct order blocks; /* reserved and sealed blocks in it */
     uint32_t reserved, leased, pending;
     uint32_t cold; /* scratch of the choice of a window: units of cold blocks, weighted */
     uint16_t nr_chunks, class;
@@ -34,17 +33,17 @@ struct alloc {
     struct slab *slabs;         /* nr_chunks */
     uint32_t *chunks;           /* first chunk of the slab it belongs to, or CHUNK_* */
     uint64_t *taken;            /* bit per unit of the region; a slab's slots from its first on */
-    struct order_link *links;   /* of blocks, the partition's */
+    uint32_t *owners;           /* block of each taken slot, counted like taken */
     struct chunk_entry *shared; /* nr_chunks */
     struct part_header *header;
     uint32_t nr_chunks, nr_free, chunk_units;
     uint32_t first_free; /* no free chunk before it */
     uint32_t base;       /* units from the start of the data segment to the region */
+    bool any_slab;       /* the next slab may waste: there is nothing better */
 };
 
 /* Nothing allocated; the chunk entries are cleared only by alloc_adopt_end. 0 or -ENOMEM. */
-[[nodiscard]] int alloc_open(struct alloc *alloc, const struct part_map *map,
-                             struct order_link *links);
+[[nodiscard]] int alloc_open(struct alloc *alloc, const struct part_map *map);
 void alloc_close(struct alloc *alloc);
 
 /* Whether the empty region could hold it. */
@@ -53,12 +52,13 @@ bool alloc_fits(const struct alloc *alloc, uint32_t units);
  * chunks. units: the block's own, for CLASS_RUN. */
 [[nodiscard]] bool alloc_take(struct alloc *alloc, uint16_t class, uint32_t units, uint32_t block,
                               uint32_t *place);
-/* The slot is free again; the block has left its slab (slab_leave) before. */
+/* The slot is free again. */
 void alloc_give(struct alloc *alloc, uint32_t place);
 
 struct slab *alloc_slab(const struct alloc *alloc, uint32_t place);
-/* A block is unlinked or aborted: its slot is still taken. */
-void slab_leave(struct alloc *alloc, struct slab *slab, uint32_t block);
+/* The block, in whatever state, of the first taken slot from *slot on, which *slot becomes; or
+ * BLOCK_NONE. */
+uint32_t slab_block(const struct alloc *alloc, const struct slab *slab, uint32_t *slot);
 /* Blocks unlinked and on their way back. */
 void slab_pending(struct alloc *alloc, struct slab *slab, int change);
 
@@ -67,6 +67,8 @@ uint32_t alloc_available(const struct alloc *alloc, uint16_t class, uint32_t uni
 /* Chunks of the slab that the class would make next. */
 uint32_t alloc_slab_chunks(const struct alloc *alloc, uint16_t class, uint32_t units,
                            uint32_t limit);
+/* Chunks to empty for the class, for a slab that wastes little. */
+uint32_t alloc_drain_chunks(const struct alloc *alloc, uint16_t class, uint32_t units);
 uint32_t alloc_chunks_min(const struct alloc *alloc, uint32_t units);
 
 /* A window of chunks to empty for a request. */

@@ -29,7 +29,7 @@ struct part_map {
     struct block_desc *descs;
     struct block_meta *metas;
     struct chunk_entry *chunks;
-    uint32_t nr_buckets, nr_overflow, nr_blocks, nr_chunks, chunk_size;
+    uint32_t nr_buckets, nr_overflow, nr_blocks, nr_metas, nr_chunks, chunk_size;
     uint64_t region_off;
 };
 

@@ -11,11 +11,11 @@
 /* What the walk over the descriptors counted, to compare the rest with. */
 struct tally {
     uint64_t free, reserved, sealed, unlinked;
-    uint64_t value_bytes, leased_units, nr_leased, expiring, aside;
+    uint64_t value_bytes, leased_units, nr_leased, expiring, aside, nr_metas;
     uint64_t *seen;      /* bit per block, for walks */
     uint64_t *slots;     /* bit per unit, like alloc.taken */
+    uint64_t *metas;     /* bit per hint, like metas.taken */
     uint32_t *slab_used; /* by first chunk */
-    uint32_t *slab_live; /* of them reserved or sealed */
     uint32_t *slab_reserved, *slab_leased;
 };
 
@@ -47,10 +47,10 @@ static bool audit_memory(const struct partition *partition, uint32_t block, stru
     slot += alloc->chunks[chunk] * alloc->chunk_units;
     CHECK(bit_test(alloc->taken, slot), "slot of block %u is free", block);
     CHECK(!bit_test(tally->slots, slot), "block %u shares its slot", block);
+    CHECK(alloc->owners[slot] == block, "slot of block %u belongs to block %u", block,
+          alloc->owners[slot]);
     bit_set(tally->slots, slot);
     tally->slab_used[alloc->chunks[chunk]]++;
-    if (desc->state != BLOCK_UNLINKED)
-        tally->slab_live[alloc->chunks[chunk]]++;
     if (desc->state == BLOCK_RESERVED)
         tally->slab_reserved[alloc->chunks[chunk]]++;
     if (bit_test(partition->leased, block)) {
@@ -60,21 +60,33 @@ static bool audit_memory(const struct partition *partition, uint32_t block, stru
     return true;
 }
 
+static bool audit_meta(const struct partition *partition, uint32_t block, struct tally *tally)
+{
+    uint32_t number = desc_of(partition, block)->meta;
+
+    if (!number)
+        return true;
+    CHECK(number <= partition->metas.nr && bit_test(partition->metas.taken, number - 1),
+          "block %u names hint %u, which is free", block, number);
+    CHECK(!bit_test(tally->metas, number - 1), "block %u shares its hint", block);
+    bit_set(tally->metas, number - 1);
+    tally->nr_metas++;
+    return true;
+}
+
 static bool audit_sealed(const struct partition *partition, uint32_t block, struct tally *tally)
 {
     const struct block_desc *desc = desc_of(partition, block);
+    const uint8_t *data = partition->arena->data;
     struct key_hash hash = block_hash(partition, desc);
-    const void *key = desc->key;
     struct index_place place;
 
     tally->sealed++;
     tally->value_bytes += desc->value_len;
     CHECK(desc->generation, "block %u has no generation", block);
-    CHECK(hash_bucket(hash, partition->map->nr_buckets) == partition->heads[block],
+    CHECK(hash_bucket(hash, partition->map->nr_buckets) == block_head(partition, desc),
           "block %u is filed under another bucket", block);
-    if (desc->key_len > KEY_INLINE)
-        key = partition->arena->data + (uint64_t)desc->key_place * DATA_UNIT;
-    CHECK(index_locate(&partition->index, partition->arena->data, hash, key, desc->key_len,
+    CHECK(index_locate(&partition->index, data, hash, desc_key(desc, data), desc->key_len,
                        &place) == block,
           "sealed block %u is not found by its key", block);
     CHECK(bit_test(partition->expiring, block) == !!(desc->flags & DESC_EXPIRES),
@@ -110,7 +122,7 @@ static bool audit_descs(const struct partition *partition, struct tally *tally)
         default:
             CHECK(false, "block %u is in no known state", block);
         }
-        if (!audit_memory(partition, block, tally))
+        if (!audit_memory(partition, block, tally) || !audit_meta(partition, block, tally))
             return false;
     }
     return true;
@@ -136,6 +148,9 @@ static bool audit_counters(const struct partition *partition, const struct tally
               partition->leased_units == tally->leased_units,
           "%lu leases, counted %lu", (unsigned long)tally->nr_leased,
           (unsigned long)partition->nr_leased);
+    CHECK(tally->nr_metas + partition->metas.nr_free == partition->metas.nr,
+          "%lu hints in use, %u of %u are free", (unsigned long)tally->nr_metas,
+          partition->metas.nr_free, partition->metas.nr);
     return true;
 }
 
@@ -144,7 +159,7 @@ static bool audit_free(const struct partition *partition)
     uint32_t nr = 0;
 
     for (uint32_t block = partition->free_head; block != BLOCK_NONE;
-         block = partition->links[block].next) {
+         block = desc_of(partition, block)->next) {
         CHECK(block < partition->nr_blocks && desc_of(partition, block)->state == BLOCK_FREE,
               "block %u is on the stack of free ones", block);
         CHECK(nr++ < partition->nr_recycled, "the stack of free descriptors does not end");
@@ -174,7 +189,7 @@ static bool audit_chain(const struct partition *partition, uint32_t head, uint64
             }
             CHECK(!ended, "the chain of bucket %u has a hole", head);
             CHECK(block < map->nr_blocks && map->descs[block].state == BLOCK_SEALED &&
-                      partition->heads[block] == head,
+                      block_head(partition, &map->descs[block]) == head,
                   "bucket %u names block %u, which is not its own", head, block);
             CHECK(hash_tag(block_hash(partition, &map->descs[block])) == bucket->tags[slot],
                   "block %u has another tag in its bucket", block);
@@ -209,7 +224,7 @@ static bool audit_slab(const struct partition *partition, uint32_t first, const 
     const struct alloc *alloc = &partition->alloc;
     const struct slab *slab = &alloc->slabs[first];
     struct size_class *sum = &sums->classes[slab->class];
-    uint32_t live = 0, taken = 0, base = first * alloc->chunk_units;
+    uint32_t taken = 0, base = first * alloc->chunk_units;
 
     CHECK(slab->nr_chunks && first + slab->nr_chunks <= alloc->nr_chunks, "slab %u is too long",
           first);
@@ -220,15 +235,12 @@ static bool audit_slab(const struct partition *partition, uint32_t first, const 
               "chunk %u is not described as part of slab %u", first + i, first);
     for (uint32_t slot = 0; slot < slab->slots; slot++)
         taken += bit_test(alloc->taken, base + slot);
-    for (uint32_t block = slab->blocks.head; block != BLOCK_NONE && live <= slab->used;
-         block = partition->links[block].next)
-        live++;
     CHECK(slab->used && slab->used == tally->slab_used[first] && slab->used == taken,
           "slab %u: %u slots used, %u taken, %u blocks", first, slab->used, taken,
           tally->slab_used[first]);
-    CHECK(live == tally->slab_live[first] && slab->reserved == tally->slab_reserved[first] &&
+    CHECK(slab->reserved == tally->slab_reserved[first] &&
               slab->leased == tally->slab_leased[first],
-          "slab %u: its list or its counts are wrong", first);
+          "slab %u: its counts are wrong", first);
     CHECK(slab->draining || slab->partial == (slab->used < slab->slots),
           "slab %u is in the wrong list", first);
     sum->slabs++;
@@ -306,12 +318,12 @@ int partition_audit(const struct partition *partition)
     struct tally tally = {
         .seen = calloc(partition->nr_words, sizeof(uint64_t)),
         .slots = calloc((size_t)nr_chunks * partition->alloc.chunk_units / 64, sizeof(uint64_t)),
-        .slab_used = calloc(nr_chunks, 4 * sizeof(uint32_t))};
+        .metas = calloc(partition->metas.nr_words, sizeof(uint64_t)),
+        .slab_used = calloc(nr_chunks, 3 * sizeof(uint32_t))};
     int result = -ENOMEM;
 
-    if (tally.seen && tally.slots && tally.slab_used) {
-        tally.slab_live = tally.slab_used + nr_chunks;
-        tally.slab_reserved = tally.slab_live + nr_chunks;
+    if (tally.seen && tally.slots && tally.metas && tally.slab_used) {
+        tally.slab_reserved = tally.slab_used + nr_chunks;
         tally.slab_leased = tally.slab_reserved + nr_chunks;
         result = audit_descs(partition, &tally) && audit_counters(partition, &tally) &&
                          audit_free(partition) && audit_index(partition, &tally) &&
@@ -321,6 +333,7 @@ int partition_audit(const struct partition *partition)
     }
     free(tally.seen);
     free(tally.slots);
+    free(tally.metas);
     free(tally.slab_used);
     return result;
 }

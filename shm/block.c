@@ -3,6 +3,7 @@
  * for its readers and its pins, and gives its memory back. Owner core only. */
 #include <assert.h>
 
+#include "shm/bucket.h"
 #include "shm/partition_state.h"
 
 #define RECLAIM_BURST 64u /* blocks taken back in one call */
@@ -10,11 +11,18 @@
 
 struct key_hash block_hash(const struct partition *partition, const struct block_desc *desc)
 {
-    const void *key = desc->key;
+    return hash_key(desc_key(desc, partition->arena->data), desc->key_len,
+                    partition->arena->sb->seed);
+}
 
-    if (desc->key_len > KEY_INLINE)
-        key = partition->arena->data + (uint64_t)desc->key_place * DATA_UNIT;
-    return hash_key(key, desc->key_len, partition->arena->sb->seed);
+uint32_t block_head(const struct partition *partition, const struct block_desc *desc)
+{
+    struct key_hash hash = {.lo = desc->far_key.hash_lo};
+
+    /* A far key lies where others may write; its hash does not. */
+    if (desc->key_len <= KEY_INLINE)
+        hash = block_hash(partition, desc);
+    return hash_bucket(hash, partition->map->nr_buckets);
 }
 
 void hits_apply(struct partition *partition)
@@ -77,7 +85,7 @@ static void waiting_flush(struct partition *partition)
 {
     while (partition->waiting.head != BLOCK_NONE &&
            reclaim_defer(partition->lane, partition->waiting.head))
-        order_pop(&partition->waiting, partition->links);
+        (void)queue_pop(&partition->waiting, partition->map->descs);
 }
 
 void block_retire(struct partition *partition, uint32_t block, enum unlink_cause cause)
@@ -93,22 +101,20 @@ void block_retire(struct partition *partition, uint32_t block, enum unlink_cause
         partition->ops->remove(partition->policy, block);
     lease_end(partition, block);
     bit_clear(partition->expiring, block);
-    if (slab) {
-        slab_leave(&partition->alloc, slab, block);
+    if (slab)
         slab_pending(&partition->alloc, slab, 1);
-    }
     counter_add(&partition->header->items, -1ull);
     counter_add(&partition->header->value_bytes, -(uint64_t)desc->value_len);
     counter_add(&partition->header->unlinked, 1);
     count_cause(partition->header, desc, cause);
-    order_append(&partition->waiting, partition->links, block);
+    queue_append(&partition->waiting, partition->map->descs, block);
     partition->nr_grace++;
     waiting_flush(partition);
 }
 
 void block_unlink(struct partition *partition, uint32_t block, enum unlink_cause cause)
 {
-    uint32_t head = partition->heads[block];
+    uint32_t head = block_head(partition, desc_of(partition, block));
     struct index_place place;
 
     if (index_locate_block(&partition->index, head, block, &place)) {
@@ -121,7 +127,7 @@ void block_unlink(struct partition *partition, uint32_t block, enum unlink_cause
 
 void block_put_back(struct partition *partition, uint32_t block)
 {
-    partition->links[block].next = partition->free_head;
+    shared_store(&desc_of(partition, block)->next, partition->free_head);
     partition->free_head = block;
     partition->nr_recycled++;
 }
@@ -131,7 +137,7 @@ uint32_t block_take(struct partition *partition)
     uint32_t block = partition->free_head, used = partition->header->blocks_used;
 
     if (block != BLOCK_NONE) {
-        partition->free_head = partition->links[block].next;
+        partition->free_head = desc_of(partition, block)->next;
         partition->nr_recycled--;
         return block;
     }
@@ -144,17 +150,20 @@ uint32_t block_take(struct partition *partition)
 /* Nobody reads the block any more. */
 static void block_free(struct partition *partition, uint32_t block)
 {
-    const struct block_desc *desc = desc_of(partition, block);
+    struct block_desc *desc = desc_of(partition, block);
 
     if (units_held(desc))
         alloc_give(&partition->alloc, desc->place);
-    shared_store(&desc_of(partition, block)->state, (uint8_t)BLOCK_FREE);
+    if (desc->meta)
+        meta_give(&partition->metas, desc->meta);
+    shared_store(&desc->meta, META_NONE);
+    shared_store(&desc->state, (uint8_t)BLOCK_FREE);
     block_put_back(partition, block);
 }
 
 static void park(struct partition *partition, uint32_t block)
 {
-    order_append(&partition->parked, partition->links, block);
+    queue_append(&partition->parked, partition->map->descs, block);
     partition->nr_parked++;
 }
 
@@ -164,10 +173,8 @@ void block_drop(struct partition *partition, uint32_t block)
     struct slab *slab = slab_of(partition, desc);
 
     counter_add(&partition->header->reserved, -1ull);
-    if (slab) {
-        slab_leave(&partition->alloc, slab, block);
+    if (slab)
         slab->reserved--;
-    }
     if (!block_is_pinned(partition, block)) {
         block_free(partition, block);
         return;
@@ -189,7 +196,7 @@ static bool parked_poll(struct partition *partition)
     bool any = false;
 
     for (uint32_t i = 0; i < PARKED_BURST && i < partition->nr_parked; i++) {
-        uint32_t block = order_pop(&partition->parked, partition->links);
+        uint32_t block = queue_pop(&partition->parked, partition->map->descs);
 
         partition->nr_parked--;
         if (block_is_pinned(partition, block)) {

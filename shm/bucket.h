@@ -27,7 +27,7 @@ static inline uint16_t hash_tag(struct key_hash hash)
 
 static inline uint32_t hash_bucket(struct key_hash hash, uint32_t nr_buckets)
 {
-    return (uint32_t)hash.lo & (nr_buckets - 1);
+    return (uint32_t)((uint64_t)(uint32_t)hash.lo * nr_buckets >> 32);
 }
 
 /* Bit i: slot i carries the tag. The tags are read as the words they lie in, so that every shared

@@ -8,7 +8,6 @@
 
 #define SMALL_UNITS 64u /* 4 KiB */
 #define EXACT_WASTE 64u /* an exact class from 1/64 of waste on */
-#define EXACT_CHUNKS 8u /* and up to so many chunks a slot */
 #define PARTIAL_NONE UINT32_MAX
 
 void classes_setup(struct class_table *table, uint32_t chunk_units, uint32_t nr_chunks)
@@ -100,7 +99,7 @@ uint16_t class_choose(struct class_table *table, uint32_t units)
         best = own;
         slot = table->classes[own].units;
     }
-    if ((uint64_t)(slot - units) * EXACT_WASTE <= slot || units > EXACT_CHUNKS * table->chunk_units)
+    if ((uint64_t)(slot - units) * EXACT_WASTE <= slot)
         return best;
     own = exact_make(table, units);
     return own == CLASS_NONE ? best : own;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The contract of eviction policies: one file each, evict_NAME.c, each passing the same suite.
  * A policy orders the sealed blocks of one partition; it owns no block. Owner core only, private
- * memory only. It may read the block's hints (block_meta) through the arrays it is given. */
+ * memory only. It may read the block's hint through the arrays it is given. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@ struct policy; /* private state of one policy over one partition */
 struct policy_env {
     uint32_t nr_blocks;
     const struct block_desc *descs;
-    const struct block_meta *metas;
+    const struct block_meta *metas; /* a block's: number descs[block].meta, from 1; 0 = no hint */
 };
 
 struct policy_ops {

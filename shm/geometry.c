@@ -11,8 +11,12 @@
 #define DATA_SIZE_MAX ((uint64_t)DATA_UNIT << 32)
 #define CHUNKS_WANTED 64u
 #define BLOCKS_MIN 1024u
-#define BLOCK_BYTES 1024u    /* blocks_max 0: one descriptor for so many bytes */
-#define BLOCKS_PER_BUCKET 7u /* at most, of 9 slots */
+#define BLOCK_BYTES 1024u /* blocks_max 0: one descriptor for so many bytes */
+#define META_BYTES 4096u  /* one block_meta for so many bytes, or for each block */
+#define BLOCKS_PER_BUCKET                                                                          \
+    6u                    /* of 9 slots, where all descriptors are in use: then 2.7 % of them      \
+                           */
+#define OVERFLOW_SHARE 8u /* lie in overflow buckets, of which there are 0.084 a bucket */
 #define BLOCKS_TOTAL_MAX (1ull << 32)
 
 static uint64_t round_up(uint64_t value, uint64_t multiple)
@@ -29,13 +33,14 @@ static uint32_t chunk_size_of(uint64_t region)
     return chunk;
 }
 
-static uint32_t power_of_two_up(uint64_t value)
+/* A hint for every block of a model, not for each of millions of small ones. */
+static uint32_t metas_of(const struct geometry *shape)
 {
-    uint32_t power = 1;
+    uint64_t metas = shape->region_size / META_BYTES;
 
-    while (power < value)
-        power *= 2;
-    return power;
+    if (metas < BLOCKS_MIN)
+        metas = BLOCKS_MIN;
+    return metas < shape->nr_blocks ? (uint32_t)metas : shape->nr_blocks;
 }
 
 /* Everything that follows from partitions, cores, blocks and the region's size. */
@@ -43,17 +48,17 @@ static void derive(struct geometry *shape, uint32_t page)
 {
     shape->chunk_size = chunk_size_of(shape->region_size);
     shape->nr_chunks = (uint32_t)(shape->region_size / shape->chunk_size);
-    shape->nr_buckets =
-        power_of_two_up((shape->nr_blocks + BLOCKS_PER_BUCKET - 1) / BLOCKS_PER_BUCKET);
-    shape->nr_overflow = shape->nr_buckets / 4 + 16;
+    shape->nr_metas = metas_of(shape);
+    shape->nr_buckets = (shape->nr_blocks + BLOCKS_PER_BUCKET - 1) / BLOCKS_PER_BUCKET;
+    shape->nr_overflow = shape->nr_buckets / OVERFLOW_SHARE + 16;
     shape->stats_off = round_up(sizeof(struct superblock), CACHE_LINE);
     shape->parts_off = shape->stats_off + shape->nr_cores * (uint64_t)sizeof(struct core_stats);
     shape->tables_off = round_up(
         shape->parts_off + shape->nr_partitions * (uint64_t)sizeof(struct part_header), SMALL_PAGE);
-    shape->table_size =
-        ((uint64_t)shape->nr_buckets + shape->nr_overflow) * sizeof(struct bucket) +
-        (uint64_t)shape->nr_blocks * (sizeof(struct block_desc) + sizeof(struct block_meta)) +
-        (uint64_t)shape->nr_chunks * sizeof(struct chunk_entry);
+    shape->table_size = ((uint64_t)shape->nr_buckets + shape->nr_overflow) * sizeof(struct bucket) +
+                        (uint64_t)shape->nr_blocks * sizeof(struct block_desc) +
+                        (uint64_t)shape->nr_metas * sizeof(struct block_meta) +
+                        (uint64_t)shape->nr_chunks * sizeof(struct chunk_entry);
     shape->table_size = round_up(shape->table_size, SMALL_PAGE);
     shape->index_size =
         round_up(shape->tables_off + shape->nr_partitions * shape->table_size, page);
@@ -74,7 +79,6 @@ int geometry_choose(const struct arena_spec *spec, uint32_t page, struct geometr
     region = round_up(region, chunk_size_of(region));
     blocks = spec->blocks_max ? spec->blocks_max : spec->nr_partitions * region / BLOCK_BYTES;
     blocks = round_up(blocks, spec->nr_partitions) / spec->nr_partitions;
-    /* Whole cache lines of block_meta keep what follows them aligned. */
     blocks = round_up(blocks > BLOCKS_MIN ? blocks : BLOCKS_MIN, 64);
     if (region * spec->nr_partitions > DATA_SIZE_MAX ||
         blocks * spec->nr_partitions >= BLOCKS_TOTAL_MAX)
@@ -97,12 +101,13 @@ void geometry_place(const struct geometry *shape, unsigned partition, struct par
     header->descs_off = at;
     at += (uint64_t)shape->nr_blocks * sizeof(struct block_desc);
     header->metas_off = at;
-    at += (uint64_t)shape->nr_blocks * sizeof(struct block_meta);
+    at += (uint64_t)shape->nr_metas * sizeof(struct block_meta);
     header->chunks_off = at;
     header->region_off = partition * shape->region_size;
     header->nr_buckets = shape->nr_buckets;
     header->nr_overflow = shape->nr_overflow;
     header->nr_blocks = shape->nr_blocks;
+    header->nr_metas = shape->nr_metas;
     header->nr_chunks = shape->nr_chunks;
     header->chunk_size = shape->chunk_size;
 }
@@ -114,8 +119,8 @@ static int part_check(const struct geometry *shape, unsigned partition, const vo
 
     geometry_place(shape, partition, &made);
     memcpy(&stored, (const uint8_t *)index + shape->parts_off + partition * sizeof(stored),
-           offsetof(struct part_header, blocks_used));
-    return memcmp(&made, &stored, offsetof(struct part_header, blocks_used)) ? -EINVAL : 0;
+           offsetof(struct part_header, items));
+    return memcmp(&made, &stored, offsetof(struct part_header, items)) ? -EINVAL : 0;
 }
 
 int geometry_check(const struct superblock *sb, uint32_t layout_hash, const void *index,

@@ -15,7 +15,8 @@
 
 struct geometry {
     uint32_t nr_partitions, nr_cores;
-    uint32_t nr_blocks, nr_buckets, nr_overflow, nr_chunks, chunk_size; /* per partition */
+    uint32_t nr_blocks, nr_metas, nr_buckets, nr_overflow, nr_chunks,
+        chunk_size; /* per partition */
     uint64_t region_size;
     uint64_t stats_off, parts_off, tables_off; /* of the first partition's tables */
     uint64_t table_size;                       /* one partition's buckets to chunk entries */

@@ -55,8 +55,8 @@ static inline bool key_equal(const struct arena *arena, const struct block_desc 
         return false;
     if (key_len <= KEY_INLINE)
         return !memcmp(desc->key, key, key_len);
-    return inside(arena, desc->key_place, key_len) &&
-           !memcmp(arena->data + (uint64_t)desc->key_place * DATA_UNIT, key, key_len);
+    return inside(arena, desc->far_key.place, key_len) &&
+           !memcmp(arena->data + (uint64_t)desc->far_key.place * DATA_UNIT, key, key_len);
 }
 
 /* Walks the chain once. Finds the block's index and copies its descriptor, or BLOCK_NONE; what it

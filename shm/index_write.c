@@ -79,11 +79,7 @@ void chain_end(const struct index_writer *index, uint32_t head)
 static bool key_is(const struct block_desc *desc, const uint8_t *data, const void *key,
                    uint32_t key_len)
 {
-    if (desc->key_len != key_len)
-        return false;
-    if (key_len <= KEY_INLINE)
-        return !memcmp(desc->key, key, key_len);
-    return !memcmp(data + (uint64_t)desc->key_place * DATA_UNIT, key, key_len);
+    return desc->key_len == key_len && !memcmp(desc_key(desc, data), key, key_len);
 }
 
 uint32_t index_locate(const struct index_writer *index, const uint8_t *data, struct key_hash hash,

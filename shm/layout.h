@@ -9,7 +9,7 @@
  *   per partition p, at the offsets in its part_header:
  *     struct bucket[nr_buckets], then overflow buckets     owner core
  *     struct block_desc[nr_blocks]                         owner core
- *     struct block_meta[nr_blocks]                         owner core
+ *     struct block_meta[nr_metas]                          owner core
  *     struct chunk_entry[nr_chunks]                        owner core
  * data segment
  *   nr_partitions equal regions; values (and keys longer than 32 bytes) in multiples of DATA_UNIT
@@ -21,7 +21,7 @@
 #include "base/cacheline.h"
 
 #define ARENA_MAGIC 0x616c6961726b76ull /* "vkraila" */
-#define ARENA_VERSION 1
+#define ARENA_VERSION 2
 #define DATA_UNIT 64u /* bytes; places are counted in units: 256 GiB at most */
 #define BUCKET_SLOTS 9u
 #define KEY_INLINE 32u /* longer keys lie in the data segment */
@@ -76,17 +76,25 @@ struct block_desc {
     uint32_t value_len;
     uint32_t value_crc; /* CRC32C */
     uint32_t place;     /* of the value, in DATA_UNITs from the start of the data segment */
-    uint32_t expiry_ms; /* since sb.epoch_ns, modulo 2^32; compare as signed difference */
+    union {
+        uint32_t expiry_ms; /* since sb.epoch_ns, modulo 2^32; compare as signed difference */
+        uint32_t next;      /* unlinked or free: the owner's next such block, or BLOCK_NONE */
+    };
     uint16_t tenant;
     uint16_t layout;
-    uint32_t key_place; /* of a key longer than KEY_INLINE, in DATA_UNITs; else 0 */
+    uint32_t meta; /* number of its block_meta, from 1; 0 = no hint was given */
     union {
         uint8_t key[KEY_INLINE];
         uint64_t key_words[KEY_INLINE / 8];
+        struct {
+            uint64_t hash_lo; /* of the key: the data may be written by others */
+            uint32_t place;   /* behind the value, in DATA_UNITs */
+        } far_key;            /* longer than KEY_INLINE */
     };
 };
 
-/* What only policies and people ask for. */
+/* What only policies and people ask for, of blocks that came with a hint. A descriptor names its
+ * entry; entries change hands after a block's grace period. */
 struct block_meta {
     uint64_t parent; /* struct kvr_hint */
     uint32_t cost_us;
@@ -107,18 +115,20 @@ struct part_header {
     uint64_t buckets_off, descs_off, metas_off; /* in the index segment */
     uint64_t chunks_off;
     uint64_t region_off; /* in the data segment, bytes */
-    uint32_t nr_buckets; /* power of two, without overflow */
+    uint32_t nr_buckets; /* without overflow */
     uint32_t nr_overflow;
     uint32_t nr_blocks;
     uint32_t nr_chunks;
-    uint32_t chunk_size;  /* bytes, power of two */
-    uint32_t blocks_used; /* owner: descriptors from here on were never used and are all zero */
+    uint32_t chunk_size; /* bytes, power of two */
+    uint32_t nr_metas;
     cache_aligned uint64_t items; /* sealed */
     uint64_t value_bytes;         /* sealed */
     uint64_t reserved, unlinked;  /* blocks in these states */
     uint64_t used_bytes;          /* of the region, held by slabs */
     uint64_t evictions, evicted_bytes, expired, replaced, no_space, reclaimed;
     uint64_t grace_waits; /* attempts that found the memory still with its readers */
+    uint64_t hints_lost;  /* all of block_meta was taken */
+    uint32_t blocks_used; /* descriptors from here on were never used and are all zero */
 };
 
 _Static_assert(sizeof(struct bucket) == CACHE_LINE, "a bucket is one cache line");

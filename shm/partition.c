@@ -18,8 +18,6 @@
 
 static void private_free(struct partition *partition)
 {
-    free(partition->links);
-    free(partition->heads);
     free(partition->expiring);
     free(partition->leased);
     free(partition->aside);
@@ -41,17 +39,15 @@ static struct partition *private_alloc(const struct part_map *map)
     partition->nr_blocks = nr;
     partition->nr_words = (nr + 63) / 64;
     partition->free_head = BLOCK_NONE;
-    order_clear(&partition->waiting);
-    order_clear(&partition->parked);
-    partition->links = calloc(nr, sizeof(*partition->links));
-    partition->heads = calloc(nr, sizeof(*partition->heads));
+    queue_clear(&partition->waiting);
+    queue_clear(&partition->parked);
     partition->expiring = calloc(partition->nr_words, sizeof(uint64_t));
     partition->leased = calloc(partition->nr_words, sizeof(uint64_t));
     partition->aside = calloc(partition->nr_words, sizeof(uint64_t));
     partition->lease_until = calloc(nr, sizeof(*partition->lease_until));
     partition->pins = calloc(nr, sizeof(*partition->pins));
-    if (partition->links && partition->heads && partition->expiring && partition->leased &&
-        partition->aside && partition->lease_until && partition->pins)
+    if (partition->expiring && partition->leased && partition->aside && partition->lease_until &&
+        partition->pins)
         return partition;
     private_free(partition);
     return NULL;
@@ -86,10 +82,12 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
     partition->now_ms = arena_ms(arena, clock_ns());
     if (index_writer_open(&partition->index, map, !map->header->blocks_used) < 0)
         goto free_private;
-    if (alloc_open(&partition->alloc, map, partition->links) < 0)
+    if (alloc_open(&partition->alloc, map) < 0)
         goto close_index;
-    if (policy_open(partition, ops, &partition->policy) < 0)
+    if (meta_open(&partition->metas, map) < 0)
         goto close_alloc;
+    if (policy_open(partition, ops, &partition->policy) < 0)
+        goto close_metas;
     if (reclaim_lane_create(options->reclaimer, lane_size, &partition->lane) < 0)
         goto close_policy;
     recover(partition, options->verify, recovery);
@@ -97,6 +95,8 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
     return 0;
 close_policy:
     ops->destroy(partition->policy);
+close_metas:
+    meta_close(&partition->metas);
 close_alloc:
     alloc_close(&partition->alloc);
 close_index:
@@ -112,6 +112,7 @@ void partition_close(struct partition *partition)
         return;
     reclaim_lane_destroy(partition->lane);
     partition->ops->destroy(partition->policy);
+    meta_close(&partition->metas);
     alloc_close(&partition->alloc);
     index_writer_close(&partition->index);
     private_free(partition);
@@ -119,19 +120,16 @@ void partition_close(struct partition *partition)
 
 /* Reserving. */
 
-static void meta_write(struct partition *partition, uint32_t block, const struct kvr_hint *hint)
+/* The number of the entry that holds the hint, or META_NONE. */
+static uint32_t hint_store(struct partition *partition, const struct kvr_hint *hint)
 {
-    uint32_t reuse_s = hint->reuse_ms / 1000 + (hint->reuse_ms % 1000 != 0);
-    struct block_meta meta = {.parent = hint->parent,
-                              .cost_us = hint->cost_us,
-                              .reuse_s = (uint16_t)(reuse_s < UINT16_MAX ? reuse_s : UINT16_MAX),
-                              .hint_flags = hint->flags};
-    uint64_t *words = (uint64_t *)(void *)&partition->map->metas[block];
-    uint64_t fresh[2];
+    uint32_t number = meta_take(&partition->metas);
 
-    memcpy(fresh, &meta, sizeof(fresh));
-    shared_store(&words[0], fresh[0]);
-    shared_store(&words[1], fresh[1]);
+    if (number == META_NONE)
+        counter_add(&partition->header->hints_lost, 1);
+    else
+        meta_write(&partition->metas, number, hint);
+    return number;
 }
 
 static void desc_reserve(struct partition *partition, uint32_t block, uint32_t place,
@@ -157,12 +155,13 @@ static void desc_reserve(struct partition *partition, uint32_t block, uint32_t p
     if (request->key_len <= KEY_INLINE) {
         memcpy(fresh.key, request->key, request->key_len);
     } else {
-        fresh.key_place = place + units_of(request->value_len);
-        memcpy(partition->arena->data + (uint64_t)fresh.key_place * DATA_UNIT, request->key,
+        fresh.far_key.place = place + units_of(request->value_len);
+        memcpy(partition->arena->data + (uint64_t)fresh.far_key.place * DATA_UNIT, request->key,
                request->key_len);
     }
+    if (meta_needed(&request->hint))
+        fresh.meta = hint_store(partition, &request->hint);
     desc_publish(desc, &fresh);
-    meta_write(partition, block, &request->hint);
 }
 
 static enum kvr_status memory_take(struct partition *partition, uint32_t units, uint32_t block,
@@ -260,7 +259,6 @@ static void publish(struct partition *partition, uint32_t block, const struct bl
         chain_end(&partition->index, head);
     }
     assert(in);
-    partition->heads[block] = head;
 }
 
 enum kvr_status partition_seal(struct partition *partition, uint32_t block, uint32_t value_crc,
@@ -268,7 +266,7 @@ enum kvr_status partition_seal(struct partition *partition, uint32_t block, uint
 {
     struct block_desc fresh = *desc_of(partition, block);
     struct key_hash hash = block_hash(partition, &fresh);
-    const void *key = fresh.key;
+    const uint8_t *data = partition->arena->data;
     struct slab *slab = slab_of(partition, &fresh);
     struct index_place place;
     uint32_t older;
@@ -276,16 +274,16 @@ enum kvr_status partition_seal(struct partition *partition, uint32_t block, uint
 
     assert(fresh.state == BLOCK_RESERVED);
     partition->now_ms = now_ms;
-    if (fresh.key_len > KEY_INLINE)
-        key = partition->arena->data + (uint64_t)fresh.key_place * DATA_UNIT;
     older =
-        index_locate(&partition->index, partition->arena->data, hash, key, fresh.key_len, &place);
+        index_locate(&partition->index, data, hash, desc_key(&fresh, data), fresh.key_len, &place);
     expired = older != BLOCK_NONE && is_expired(desc_of(partition, older), now_ms);
     if (add && older != BLOCK_NONE && !expired) {
         block_drop(partition, block);
         return KVR_EXISTS;
     }
     fresh.state = BLOCK_SEALED;
+    if (fresh.key_len > KEY_INLINE)
+        fresh.far_key.hash_lo = hash.lo;
     fresh.value_crc = value_crc;
     expiry_set(&fresh, fresh.flags & DESC_EXPIRES ? fresh.expiry_ms : 0, now_ms);
     counter_add(&partition->header->reserved, -1ull);
@@ -335,6 +333,7 @@ enum kvr_status partition_touch(struct partition *partition, struct key_hash has
                                 uint32_t key_len, uint32_t ttl_ms, uint32_t now_ms)
 {
     uint32_t block = locate(partition, hash, key, key_len, now_ms);
+    uint32_t head = hash_bucket(hash, partition->map->nr_buckets);
     struct block_desc fresh;
 
     if (block == BLOCK_NONE)
@@ -343,9 +342,9 @@ enum kvr_status partition_touch(struct partition *partition, struct key_hash has
         ttl_ms = PARTITION_TTL_MAX_MS;
     fresh = *desc_of(partition, block);
     expiry_set(&fresh, ttl_ms, now_ms);
-    chain_begin(&partition->index, partition->heads[block]);
+    chain_begin(&partition->index, head);
     desc_publish(desc_of(partition, block), &fresh);
-    chain_end(&partition->index, partition->heads[block]);
+    chain_end(&partition->index, head);
     expiry_note(partition, block);
     partition_hit(partition, block);
     return KVR_OK;
@@ -355,10 +354,15 @@ enum kvr_status partition_hint(struct partition *partition, struct key_hash hash
                                uint32_t key_len, const struct kvr_hint *hint, uint32_t now_ms)
 {
     uint32_t block = locate(partition, hash, key, key_len, now_ms);
+    struct block_desc *desc;
 
     if (block == BLOCK_NONE)
         return KVR_MISS;
-    meta_write(partition, block, hint);
+    desc = desc_of(partition, block);
+    if (desc->meta)
+        meta_write(&partition->metas, desc->meta, hint);
+    else if (meta_needed(hint))
+        shared_store(&desc->meta, hint_store(partition, hint));
     hits_apply(partition);
     if (!bit_test(partition->aside, block))
         partition->ops->hint(partition->policy, block);

@@ -12,8 +12,9 @@
 #include "shm/alloc.h"
 #include "shm/evict.h"
 #include "shm/index_write.h"
-#include "shm/order.h"
+#include "shm/meta.h"
 #include "shm/partition.h"
+#include "shm/queue.h"
 #include "shm/reclaim.h"
 #include "shm/words.h"
 
@@ -21,6 +22,7 @@
 struct drain {
     uint32_t chunk, count; /* count 0: none */
     uint32_t need;         /* chunks the request wants */
+    uint32_t at, slot;     /* chunk and slot from which on blocks may be left in it */
     uint16_t class;
     uint32_t since_ms; /* begun, or ready */
     uint32_t refused;  /* requests of other classes turned away since it is ready */
@@ -46,12 +48,11 @@ struct partition {
 
     struct index_writer index;
     struct alloc alloc;
-    struct order_link *links; /* a slab's blocks, or unlinked blocks, or free descriptors */
-    uint32_t *heads;          /* bucket of a sealed block */
-    /* Free descriptors: a stack of used ones through links, and all from blocks_used on. */
+    struct meta_table metas;
+    /* Free descriptors: a stack of used ones, and all from blocks_used on. */
     uint32_t free_head, nr_recycled;
-    struct order waiting; /* unlinked, not yet in the lane */
-    struct order parked;  /* unlinked, grace period over, still pinned */
+    struct queue waiting; /* unlinked, not yet in the lane */
+    struct queue parked;  /* unlinked, grace period over, still pinned */
     uint32_t nr_grace;    /* unlinked, in waiting or in the lane */
     uint32_t nr_parked;
 
@@ -123,6 +124,8 @@ static inline void aside_end(struct partition *partition, uint32_t block)
 enum unlink_cause { UNLINK_DELETED, UNLINK_REPLACED, UNLINK_EVICTED, UNLINK_EXPIRED };
 
 struct key_hash block_hash(const struct partition *partition, const struct block_desc *desc);
+/* The bucket of a sealed block. */
+uint32_t block_head(const struct partition *partition, const struct block_desc *desc);
 /* A free descriptor, or BLOCK_NONE. */
 uint32_t block_take(struct partition *partition);
 void block_put_back(struct partition *partition, uint32_t block);

@@ -13,15 +13,14 @@ static bool shape_valid(const struct partition *partition, const struct block_de
 {
     uint64_t base = partition->alloc.base;
     uint64_t end = base + (uint64_t)partition->alloc.nr_chunks * partition->alloc.chunk_units;
-    uint32_t units, key_place = 0;
+    uint32_t units;
 
     if (!desc->generation || desc->key_len < 1 || desc->key_len > KVR_KEY_MAX ||
         desc->value_len > KVR_VALUE_MAX)
         return false;
     units = units_held(desc);
-    if (desc->key_len > KEY_INLINE)
-        key_place = desc->place + units_of(desc->value_len);
-    if (desc->key_place != key_place)
+    if (desc->key_len > KEY_INLINE &&
+        desc->far_key.place != desc->place + units_of(desc->value_len))
         return false;
     return !units || (desc->place >= base && desc->place + (uint64_t)units <= end);
 }
@@ -41,15 +40,13 @@ static bool enter_index(struct partition *partition, uint32_t block, struct key_
     chain_begin(&partition->index, head);
     in = index_insert(&partition->index, head, hash_tag(hash), block);
     chain_end(&partition->index, head);
-    partition->heads[block] = head;
     return in;
 }
 
 static enum verdict adopt(struct partition *partition, uint32_t block, bool verify)
 {
-    const struct block_desc *desc = desc_of(partition, block);
+    struct block_desc *desc = desc_of(partition, block);
     const uint8_t *data = partition->arena->data;
-    const void *key = desc->key;
     struct index_place place;
     struct key_hash hash;
 
@@ -57,22 +54,24 @@ static enum verdict adopt(struct partition *partition, uint32_t block, bool veri
         return DAMAGED;
     if (is_expired(desc, partition->now_ms))
         return EXPIRED;
-    if (desc->key_len > KEY_INLINE)
-        key = data + (uint64_t)desc->key_place * DATA_UNIT;
     hash = block_hash(partition, desc);
     if (hash_partition(hash, partition->arena->nr_partitions) != partition->number ||
-        index_locate(&partition->index, data, hash, key, desc->key_len, &place) != BLOCK_NONE)
+        (desc->key_len > KEY_INLINE && desc->far_key.hash_lo != hash.lo) ||
+        index_locate(&partition->index, data, hash, desc_key(desc, data), desc->key_len, &place) !=
+            BLOCK_NONE)
         return DAMAGED;
     if (verify && !value_valid(partition, desc))
         return DAMAGED;
     if (units_held(desc) && !alloc_adopt(&partition->alloc, desc->place, units_held(desc), block))
         return DAMAGED;
-    if (enter_index(partition, block, hash))
+    if (enter_index(partition, block, hash)) {
+        /* A hint is no reason to lose a block. */
+        if (!meta_adopt(&partition->metas, desc->meta))
+            shared_store(&desc->meta, META_NONE);
         return KEEP;
-    if (units_held(desc)) {
-        slab_leave(&partition->alloc, slab_of(partition, desc), block);
-        alloc_give(&partition->alloc, desc->place);
     }
+    if (units_held(desc))
+        alloc_give(&partition->alloc, desc->place);
     return DAMAGED;
 }
 
@@ -127,13 +126,15 @@ static bool settle(struct partition *partition, uint32_t block, bool verify,
 
 void recover(struct partition *partition, bool verify, struct partition_recovery *recovery)
 {
-    uint32_t *last = &partition->free_head, used = partition->header->blocks_used;
+    uint32_t used = partition->header->blocks_used;
+    struct queue free;
 
     if (used > partition->nr_blocks)
         used = partition->nr_blocks; /* damaged: then look at all of them */
     shared_store(&partition->header->blocks_used, used);
     *recovery = (struct partition_recovery){0};
     counters_clear(partition->header);
+    queue_clear(&free);
     for (uint32_t block = 0; block < used; block++) {
         struct block_desc *desc = desc_of(partition, block);
 
@@ -143,10 +144,9 @@ void recover(struct partition *partition, bool verify, struct partition_recovery
         }
         if (desc->state != BLOCK_FREE)
             shared_store(&desc->state, (uint8_t)BLOCK_FREE);
-        *last = block;
-        last = &partition->links[block].next;
+        queue_append(&free, partition->map->descs, block);
         partition->nr_recycled++;
     }
-    *last = BLOCK_NONE;
+    partition->free_head = free.head;
     alloc_adopt_end(&partition->alloc);
 }

@@ -12,10 +12,10 @@
 #define ASIDE_BURST 32u
 #define ASIDE_ROUNDS 16u
 #define EMPTY_BURST 8u
-#define SAMPLE 512u      /* coldest blocks that count when a window is chosen */
-#define PINNED_TRIES 64u /* windows looked at before pinned blocks mean that there is none */
-#define DRAIN_BURST 128u /* blocks unlinked in one call */
-#define DRAIN_CHUNKS 8u  /* emptied for a slab that could be smaller */
+#define SAMPLE 512u       /* coldest blocks that count when a window is chosen */
+#define PINNED_TRIES 64u  /* windows looked at before pinned blocks mean that there is none */
+#define DRAIN_BURST 128u  /* blocks unlinked in one call */
+#define DRAIN_LOOKS 4096u /* slots looked at for them */
 #define DRAIN_GIVE_UP_MS 500u
 #define DRAIN_KEEP_MS 20u /* for the class that wanted it */
 #define DRAIN_KEEP_REFUSED 16u
@@ -142,9 +142,12 @@ static bool window_mark_pinned(struct partition *partition, uint32_t chunk, uint
 
         if (alloc->chunks[i] != i)
             continue;
-        for (uint32_t block = slab->blocks.head; block != BLOCK_NONE && !slab->pinned;
-             block = partition->links[block].next)
+        for (uint32_t slot = 0, block; !slab->pinned; slot++) {
+            block = slab_block(alloc, slab, &slot);
+            if (block == BLOCK_NONE)
+                break;
             slab->pinned = block_is_pinned(partition, block);
+        }
         any |= slab->pinned;
     }
     return any;
@@ -185,6 +188,7 @@ static bool drain_begin(struct partition *partition, uint16_t class, uint32_t un
         return false;
     alloc_hold(alloc, chunk, count);
     partition->drain = (struct drain){.chunk = chunk,
+                                      .at = chunk,
                                       .count = count,
                                       .need = alloc_chunks_min(alloc, units),
                                       .class = class,
@@ -199,24 +203,41 @@ static void drain_end(struct partition *partition)
     partition->drain.count = 0;
 }
 
-/* Unlinks what is left in the window. Returns whether all of it is empty. */
-static bool drain_step(struct partition *partition, bool *any)
+static bool drain_is_empty(const struct alloc *alloc, const struct drain *drain)
 {
-    const struct drain *drain = &partition->drain;
-    const struct alloc *alloc = &partition->alloc;
-    unsigned budget = DRAIN_BURST;
-    bool empty = true;
+    for (uint32_t i = drain->chunk; i < drain->chunk + drain->count; i++)
+        if (alloc->chunks[i] != CHUNK_HELD)
+            return false;
+    return true;
+}
 
-    for (uint32_t i = drain->chunk; i < drain->chunk + drain->count; i++) {
-        if (alloc->chunks[i] == CHUNK_HELD)
+/* Unlinks the next blocks of the window. What it has passed stays empty of sealed blocks, as a
+ * draining slab takes no new ones. */
+static bool drain_step(struct partition *partition)
+{
+    struct drain *drain = &partition->drain;
+    const struct alloc *alloc = &partition->alloc;
+    unsigned unlinked = 0;
+
+    for (unsigned looks = 0; looks < DRAIN_LOOKS && unlinked < DRAIN_BURST; looks++) {
+        uint32_t block = BLOCK_NONE;
+
+        if (drain->at == drain->chunk + drain->count)
+            break;
+        if (alloc->chunks[drain->at] == drain->at)
+            block = slab_block(alloc, &alloc->slabs[drain->at], &drain->slot);
+        if (block == BLOCK_NONE) {
+            drain->at++;
+            drain->slot = 0;
             continue;
-        empty = false;
-        if (alloc->chunks[i] != i)
+        }
+        drain->slot++;
+        if (desc_of(partition, block)->state != BLOCK_SEALED)
             continue;
-        for (; budget && alloc->slabs[i].blocks.head != BLOCK_NONE; budget--, *any = true)
-            block_unlink(partition, alloc->slabs[i].blocks.head, UNLINK_EVICTED);
+        block_unlink(partition, block, UNLINK_EVICTED);
+        unlinked++;
     }
-    return empty;
+    return unlinked;
 }
 
 bool room_poll(struct partition *partition)
@@ -231,7 +252,10 @@ bool room_poll(struct partition *partition)
         any = age_ms > DRAIN_KEEP_MS;
         if (any)
             drain_end(partition);
-    } else if (drain_step(partition, &any)) {
+        return any;
+    }
+    any = drain_step(partition);
+    if (drain_is_empty(&partition->alloc, drain)) {
         drain->ready = any = true;
         drain->since_ms = partition->now_ms;
     } else if (age_ms > DRAIN_GIVE_UP_MS) {
@@ -276,7 +300,8 @@ static void passed_note(struct partition *partition, uint16_t class, uint32_t pa
         partition->passed_units < (uint64_t)slab->nr_chunks * alloc->chunk_units)
         return;
     partition->passed_units = 0;
-    (void)drain_begin(partition, class, units, alloc_chunks_min(alloc, units), class, true);
+    (void)drain_begin(partition, class, units, alloc_drain_chunks(alloc, class, units), class,
+                      true);
 }
 
 static bool evict_of_class(struct partition *partition, uint16_t class, uint32_t limit)
@@ -293,12 +318,15 @@ static bool evict_of_class(struct partition *partition, uint16_t class, uint32_t
 static bool drain_for(struct partition *partition, uint16_t class, uint32_t units)
 {
     uint32_t least = alloc_chunks_min(&partition->alloc, units);
-    uint32_t limit = least > DRAIN_CHUNKS ? least : DRAIN_CHUNKS;
-    uint32_t nr = alloc_slab_chunks(&partition->alloc, class, units, limit);
+    uint32_t nr = alloc_drain_chunks(&partition->alloc, class, units);
     uint16_t except = class == CLASS_RUN ? CLASS_NONE : class;
 
-    return drain_begin(partition, class, units, nr, except, false) ||
-           (nr > least && drain_begin(partition, class, units, least, except, false));
+    if (drain_begin(partition, class, units, nr, except, false))
+        return true;
+    if (nr == least || !drain_begin(partition, class, units, least, except, false))
+        return false;
+    partition->alloc.any_slab = true;
+    return true;
 }
 
 /* How many requests of the class are turned away in this turn, this one included. Each asks once a
@@ -337,7 +365,11 @@ enum kvr_status room_make(struct partition *partition, uint16_t class, uint32_t 
     if (drain_begin(partition, class, units, alloc_chunks_min(&partition->alloc, units), CLASS_NONE,
                     false))
         return KVR_BUSY;
-    return partition->nr_grace ? KVR_BUSY : KVR_NO_SPACE;
+    if (partition->nr_grace)
+        return KVR_BUSY;
+    /* Then a gap that was left to grow has to do. */
+    partition->alloc.any_slab = !partition->alloc.any_slab;
+    return partition->alloc.any_slab ? KVR_BUSY : KVR_NO_SPACE;
 }
 
 enum kvr_status room_make_descriptor(struct partition *partition)

@@ -40,6 +40,13 @@ static inline bool expiry_passed(uint8_t flags, uint32_t expiry_ms, uint32_t now
     return (flags & DESC_EXPIRES) && (int32_t)(expiry_ms - now_ms) <= 0;
 }
 
+/* data: start of the data segment. */
+static inline const void *desc_key(const struct block_desc *desc, const uint8_t *data)
+{
+    return desc->key_len > KEY_INLINE ? data + (uint64_t)desc->far_key.place * DATA_UNIT
+                                      : desc->key;
+}
+
 /* DATA_UNITs that bytes take. */
 static inline uint32_t units_of(uint32_t bytes)
 {

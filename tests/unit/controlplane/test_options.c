@@ -351,12 +351,12 @@ Test(options, a_cache_larger_than_the_machine_is_refused)
 
 Test(options, an_index_larger_than_the_machine_is_refused)
 {
-    if (sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) >= (long)(380 * GIB))
+    if (sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) >= (long)(330 * GIB))
         cr_skip_test("this machine has more memory than blocks_max can ask for");
     cr_assert_eq(set("blocks_max", "4000000000"), 0);
     options_check(&options, &faults);
     cr_assert_eq(faults.count, 1);
-    cr_assert(strstr(faults.lines[0], "blocks_max: an index of 4000000000 blocks takes about 387"));
+    cr_assert(strstr(faults.lines[0], "blocks_max: an index of 4000000000 blocks takes about 335"));
 }
 
 /* The whole of a file, or of what a page function writes. */

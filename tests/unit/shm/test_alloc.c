@@ -10,7 +10,6 @@
 struct region {
     struct part_header header;
     struct chunk_entry entries[256];
-    struct order_link links[BLOCKS];
     struct part_map map;
     struct alloc alloc;
 };
@@ -25,15 +24,14 @@ static void region_open(uint32_t nr_chunks, uint32_t chunk_size)
                                    .nr_chunks = nr_chunks,
                                    .chunk_size = chunk_size,
                                    .region_off = 1 << 20};
-    cr_assert_eq(alloc_open(&region.alloc, &region.map, region.links), 0);
+    cr_assert_eq(alloc_open(&region.alloc, &region.map), 0);
 }
 
-static void give(uint32_t block, uint32_t place)
+static void give(uint32_t place)
 {
     struct slab *slab = alloc_slab(&region.alloc, place);
 
     slab->reserved--;
-    slab_leave(&region.alloc, slab, block);
     alloc_give(&region.alloc, place);
 }
 
@@ -97,7 +95,7 @@ Test(alloc, hands_out_memory_that_is_nobody_elses)
         if (units[block]) {
             for (uint32_t u = 0; u < units[block]; u++)
                 taken[place[block] - base + u]--;
-            give(block, place[block]);
+            give(place[block]);
             units[block] = 0;
             continue;
         }
@@ -114,9 +112,39 @@ Test(alloc, hands_out_memory_that_is_nobody_elses)
     }
     for (uint32_t block = 0; block < BLOCKS; block++)
         if (units[block])
-            give(block, place[block]);
+            give(place[block]);
     cr_assert_eq(region.alloc.nr_free, 128);
     cr_assert_eq(region.header.used_bytes, 0);
+    alloc_close(&region.alloc);
+}
+
+Test(alloc, knows_the_block_of_every_taken_slot)
+{
+    static uint32_t place[1500];
+    uint32_t seen = 0;
+    uint16_t class;
+
+    region_open(16, 64 << 10);
+    class = class_choose(&region.alloc.table, 1);
+    for (uint32_t i = 0; i < 1500; i++)
+        cr_assert(alloc_take(&region.alloc, class, 1, i, &place[i]));
+    for (uint32_t i = 0; i < 1500; i++)
+        if (i % 7)
+            give(place[i]);
+    for (uint32_t chunk = 0; chunk < 16; chunk++) {
+        const struct slab *slab = &region.alloc.slabs[chunk];
+        uint32_t block;
+
+        if (region.alloc.chunks[chunk] != chunk)
+            continue;
+        for (uint32_t slot = 0; (block = slab_block(&region.alloc, slab, &slot)) != BLOCK_NONE;
+             slot++) {
+            cr_assert_eq(block % 7, 0);
+            cr_assert_eq(place[block], region.alloc.base + chunk * 1024 + slot);
+            seen++;
+        }
+    }
+    cr_assert_eq(seen, (1500 + 6) / 7);
     alloc_close(&region.alloc);
 }
 
@@ -131,8 +159,55 @@ Test(alloc, gives_an_empty_slabs_chunks_to_any_class)
     cr_assert_eq(nr, 32, "32 KiB in 1 MiB");
     cr_assert_not(alloc_take(&region.alloc, class_choose(&region.alloc.table, 2), 2, 99, &one));
     for (uint32_t i = 0; i < nr; i++)
-        give(i, place[i]);
+        give(place[i]);
     cr_assert(alloc_take(&region.alloc, CLASS_RUN, 16 * 1024, 99, &one), "the whole region");
+    alloc_close(&region.alloc);
+}
+
+Test(alloc, packs_blocks_of_many_chunks_so_that_they_share_slabs)
+{
+    uint32_t units = 9 * 1024 + 100, place[32], nr = 0;
+
+    region_open(256, 64 << 10);
+    while (nr < 32 && alloc_take(&region.alloc, class_choose(&region.alloc.table, units), units, nr,
+                                 &place[nr]))
+        nr++;
+    cr_assert_geq(nr, 27, "28 would fit end to end, runs of whole chunks hold 25: %u", nr);
+    while (nr) {
+        nr--;
+        give(place[nr]);
+    }
+    cr_assert_eq(region.alloc.nr_free, 256);
+    alloc_close(&region.alloc);
+}
+
+/* Slots of one and a half chunks: a slab of two chunks wastes a quarter, one of three nothing. */
+Test(alloc, leaves_a_gap_to_grow_while_other_sizes_hold_memory)
+{
+    uint32_t place[64], one, nr = 0;
+    uint16_t class;
+
+    region_open(64, 64 << 10);
+    class = class_choose(&region.alloc.table, 1536);
+    for (uint32_t i = 0; i < 21; i++)
+        cr_assert(alloc_take(&region.alloc, class, 1536, i, &one));
+    while (nr < 64 && alloc_take(&region.alloc, CLASS_RUN, 1024, 100 + nr, &place[nr]))
+        nr++;
+    cr_assert_eq(region.alloc.nr_free, 0);
+    cr_assert_geq(nr, 16);
+    give(place[4]);
+    give(place[5]);
+    cr_assert_not(alloc_take(&region.alloc, class, 1536, 50, &one), "the gap waits");
+    give(place[6]);
+    cr_assert(alloc_take(&region.alloc, class, 1536, 50, &one), "and is large enough");
+    cr_assert_eq(one, place[4]);
+    cr_assert(alloc_take(&region.alloc, class, 1536, 51, &one));
+    give(place[10]);
+    give(place[11]);
+    cr_assert_not(alloc_take(&region.alloc, class, 1536, 52, &one));
+    region.alloc.any_slab = true;
+    cr_assert(alloc_take(&region.alloc, class, 1536, 52, &one), "where nothing better comes");
+    cr_assert_not(region.alloc.any_slab);
     alloc_close(&region.alloc);
 }
 
@@ -145,7 +220,7 @@ Test(alloc, describes_its_slabs_so_that_they_can_be_adopted)
     for (uint32_t i = 0; i < 100; i++)
         cr_assert(alloc_take(&region.alloc, class_choose(&region.alloc.table, 100 + i % 3 * 200),
                              100 + i % 3 * 200, i, &place[i]));
-    cr_assert_eq(alloc_open(&fresh, &region.map, region.links), 0);
+    cr_assert_eq(alloc_open(&fresh, &region.map), 0);
     region.header.used_bytes = 0;
     for (uint32_t i = 0; i < 100; i += 2)
         cr_assert(alloc_adopt(&fresh, place[i], 100 + i % 3 * 200, i));
@@ -178,7 +253,6 @@ Test(alloc, adopts_nothing_from_entries_that_contradict_themselves)
 Test(window, is_the_one_that_costs_least)
 {
     uint32_t place[16], chunk, count;
-    struct slab *slab;
 
     region_open(16, 64 << 10);
     for (uint32_t i = 0; i < 16; i++)
@@ -189,8 +263,6 @@ Test(window, is_the_one_that_costs_least)
     alloc_slab(&region.alloc, place[5])->cold = 1024;
     cr_assert(window_choose(&region.alloc, 1, CLASS_NONE, &chunk, &count));
     cr_assert_eq(chunk, 5);
-    slab = alloc_slab(&region.alloc, place[10]);
-    slab_leave(&region.alloc, slab, 10);
     alloc_give(&region.alloc, place[10]);
     alloc_slab(&region.alloc, place[9])->cold = 1024;
     cr_assert(window_choose(&region.alloc, 2, CLASS_NONE, &chunk, &count));

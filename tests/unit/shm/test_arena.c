@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "kvrail/proto.h"
 #include "shm/arena.h"
+#include "shm/bucket.h"
 #include "shm/index.h"
 
 static const struct arena_spec small = {
@@ -30,12 +31,12 @@ Test(arena, is_laid_out_in_order_and_without_overlap)
         cr_assert_eq((uintptr_t)map->buckets % CACHE_LINE, 0);
         cr_assert_eq((uintptr_t)map->descs % CACHE_LINE, 0);
         cr_assert_geq(map->nr_blocks, 1024);
-        cr_assert_eq(map->nr_buckets & (map->nr_buckets - 1), 0);
-        cr_assert_geq(map->nr_buckets * 7u, map->nr_blocks);
+        cr_assert_geq(map->nr_buckets * 6u, map->nr_blocks);
         cr_assert_geq((uint8_t *)map->descs,
                       (uint8_t *)(map->buckets + map->nr_buckets + map->nr_overflow));
         cr_assert_geq((uint8_t *)map->metas, (uint8_t *)(map->descs + map->nr_blocks));
-        cr_assert_geq((uint8_t *)map->chunks, (uint8_t *)(map->metas + map->nr_blocks));
+        cr_assert_geq(map->nr_metas, 1024);
+        cr_assert_geq((uint8_t *)map->chunks, (uint8_t *)(map->metas + map->nr_metas));
         cr_assert_leq((uint8_t *)(map->chunks + map->nr_chunks),
                       (uint8_t *)arena.sb + arena.index_size);
         cr_assert_eq(map->region_off, i * arena.region_size);
@@ -200,6 +201,7 @@ Test(arena, believes_no_field_of_a_hostile_superblock)
         cr_assert_neq(TRY(header->nr_buckets, value), 0);
         cr_assert_neq(TRY(header->nr_overflow, value), 0);
         cr_assert_neq(TRY(header->nr_blocks, value), 0);
+        cr_assert_neq(TRY(header->nr_metas, value), 0);
         cr_assert_neq(TRY(header->nr_chunks, value), 0);
     }
     cr_assert_eq(TRY(sb->boot_id, 99), 0);
@@ -225,7 +227,7 @@ Test(arena, lookups_survive_an_index_full_of_noise)
             struct block_view view;
 
             /* Tags that match, so that descriptors are followed. */
-            arena.maps[0].buckets[hash.lo & (arena.maps[0].nr_buckets - 1)].version = 0;
+            arena.maps[0].buckets[hash_bucket(hash, arena.maps[0].nr_buckets)].version = 0;
             index_prefetch(&other, 0, hash);
             index_prefetch_block(&other, 0, hash);
             if (index_find(&other, 0, hash, &key, sizeof(key), 0, &view))

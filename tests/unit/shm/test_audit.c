@@ -37,7 +37,7 @@ static struct block_desc *desc_named(uint64_t number)
 
 static struct bucket *bucket_named(uint64_t number)
 {
-    return &f.arena.maps[0].buckets[f.partition->heads[block_of(number)]];
+    return &f.arena.maps[0].buckets[block_head(f.partition, desc_named(number))];
 }
 
 Test(audit, finds_a_sealed_block_that_is_in_no_bucket)
@@ -105,7 +105,7 @@ Test(audit, finds_a_lost_descriptor)
     cr_assert_eq(fixture_del(&f, &key, sizeof(key)), KVR_OK);
     fixture_settle(&f);
     cr_assert_eq(partition_audit(f.partition), 0);
-    f.partition->free_head = f.partition->links[f.partition->free_head].next;
+    f.partition->free_head = f.arena.maps[0].descs[f.partition->free_head].next;
     planted_is_found();
 }
 
@@ -118,6 +118,28 @@ Test(audit, finds_a_block_that_the_policy_does_not_know)
 Test(audit, finds_a_chunk_that_is_described_wrongly)
 {
     f.arena.maps[0].chunks[0].slot_units++;
+    planted_is_found();
+}
+
+Test(audit, finds_a_slot_that_names_another_block)
+{
+    uint32_t block = block_of(14);
+
+    for (uint32_t slot = 0; slot < 65536; slot++)
+        if (f.partition->alloc.owners[slot] == block)
+            f.partition->alloc.owners[slot] = block_of(15);
+    planted_is_found();
+}
+
+Test(audit, finds_a_hint_that_is_nobodys)
+{
+    (void)!meta_take(&f.partition->metas);
+    planted_is_found();
+}
+
+Test(audit, finds_a_hint_that_is_free)
+{
+    desc_named(16)->meta = 5;
     planted_is_found();
 }
 

@@ -86,6 +86,27 @@ Test(index, keeps_chains_short_when_keys_are_made_to_collide)
     fixture_destroy(&f);
 }
 
+/* Clients with the write right may write to the data, where long keys lie. */
+Test(index, loses_no_entry_when_a_long_key_is_damaged)
+{
+    struct fixture f;
+    char key[KEY_INLINE + 8] = "a key too long for its descriptor";
+    const struct block_desc *desc;
+    struct block_view view;
+
+    fixture_create(&f, 4 << 20, 1024, "lru");
+    cr_assert_eq(fixture_put(&f, key, sizeof(key), "value", 5, 0), KVR_OK);
+    cr_assert(fixture_find(&f, key, sizeof(key), &view));
+    desc = &f.arena.maps[0].descs[view.block];
+    memset(f.arena.data + (uint64_t)desc->far_key.place * DATA_UNIT, 'x', sizeof(key));
+    cr_assert_not(fixture_find(&f, key, sizeof(key), &view), "a damaged key is no key");
+    for (uint64_t i = 0; i < 1100; i++)
+        cr_assert_eq(fixture_put_number(&f, i, 64), KVR_OK);
+    fixture_settle(&f);
+    cr_assert_eq(partition_audit(f.partition), 0, "its entry went with it");
+    fixture_destroy(&f);
+}
+
 Test(index, takes_a_bucket_that_stays_odd_for_a_miss)
 {
     struct fixture f;
@@ -100,6 +121,21 @@ Test(index, takes_a_bucket_that_stays_odd_for_a_miss)
     f.arena.maps[0].buckets[head].version++;
     cr_assert(fixture_has(&f, key));
     fixture_destroy(&f);
+}
+
+/* Any number of buckets, not a power of two, and hashes fall on all of them alike. */
+Test(index, spreads_keys_evenly)
+{
+    uint32_t counts[1000] = {0}, least = UINT32_MAX, most = 0;
+
+    for (uint64_t key = 0; key < 1000000; key++)
+        counts[hash_bucket(hash_key(&key, sizeof(key), 3), 1000)]++;
+    for (unsigned i = 0; i < 1000; i++) {
+        least = counts[i] < least ? counts[i] : least;
+        most = counts[i] > most ? counts[i] : most;
+    }
+    cr_assert_geq(least, 850);
+    cr_assert_leq(most, 1150);
 }
 
 Test(index, ends_in_a_chain_that_bites_its_tail)

@@ -227,7 +227,8 @@ Test(partition, stores_the_hint_for_the_policies)
     cr_assert_eq(fixture_put(&f, "k", 1, "v", 1, 0), KVR_OK);
     cr_assert_eq(partition_hint(f.partition, hash, "k", 1, &hint, f.now_ms), KVR_OK);
     cr_assert(fixture_find(&f, "k", 1, &view));
-    meta = &f.arena.maps[0].metas[view.block];
+    cr_assert(f.arena.maps[0].descs[view.block].meta);
+    meta = &f.arena.maps[0].metas[f.arena.maps[0].descs[view.block].meta - 1];
     cr_assert_eq(meta->parent, 77);
     cr_assert_eq(meta->cost_us, 5);
     cr_assert_eq(meta->reuse_s, 2);

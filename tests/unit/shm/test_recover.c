@@ -159,7 +159,7 @@ Test(recover, drops_descriptors_that_do_not_add_up)
     desc_named(23)->key_len = 0;
     desc_named(24)->key_len = UINT16_MAX;
     desc_named(25)->generation = 0;
-    desc_named(26)->key_place = 5;
+    desc_named(26)->key_len = KEY_INLINE + 1;
     desc_named(27)->state = 77;
     desc_named(28)->place = desc_named(29)->place;
     desc_named(30)->value_len = 50000;
