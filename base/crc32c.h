@@ -37,7 +37,7 @@ static inline uint64_t crc32c_words(uint64_t state, const uint8_t *at, size_t le
         state = crc32c_word(state, at + 16);
         state = crc32c_word(state, at + 24);
     }
-#pragma GCC unroll 0
+#pragma GCC unroll 1
     for (; at < end; at += 8)
         state = crc32c_word(state, at);
     return state;
