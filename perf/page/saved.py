@@ -55,19 +55,16 @@ def sides_of(one: dict) -> dict[str, dict]:
     found: dict[str, dict] = {}
 
     def look(name: str, node: object) -> None:
-        if isinstance(node, dict):
-            if "runs" in node and "median" in node:
-                found[name] = node
-            else:
-                for key, value in node.items():
-                    look(key, value)
-        elif isinstance(node, list):
+        if isinstance(node, list):
             for item in node:
-                label = f"{item['millions']} M keys" if isinstance(item, dict) and \
-                    "millions" in item else name
-                if isinstance(item, dict):
-                    for key, value in item.items():
-                        look(f"{label}, {key}", value)
+                look(name, item)
+        elif isinstance(node, dict) and "runs" in node and "median" in node:
+            found[name] = node
+        elif isinstance(node, dict):
+            group = f"{node['millions']} M keys, " if "millions" in node else ""
+            again = ", again" if name == "first_again" else ""
+            for key, value in node.items():
+                look(f"{group}{key}{again}", value)
 
     for key, value in detail.items():
         look(key, value)
