@@ -20,6 +20,10 @@ class Context:
     server_cpu: int
     load_cpu: int
 
+    def pages(self) -> dict[str, str]:
+        """The server's setting."""
+        return {"hugepages": "auto" if self.hugepages else "off"}
+
     def progress(self, text: str) -> None:
         print(f"  {time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 from rig import echo, load, server
 from rig.context import Context
@@ -35,7 +34,7 @@ def engine(context: Context, mtu: int) -> load.LoadEngine:
 
 def start_server(context: Context, setting: Setting) -> server.Server:
     settings = {"device": server.memif(context.folder, "server"), "idle": "spin",
-                "cpus": context.server_cpu, "mtu": setting.mtu, **setting.cache}
+                "cpus": context.server_cpu, "mtu": setting.mtu, **context.pages(), **setting.cache}
     return server.Server(context.build, context.folder, settings)
 
 
@@ -73,8 +72,6 @@ def memif_limit(context: Context, frame_bytes: float, seconds: float, mtu: int,
     """testpmd at both ends of a memif device like the server's."""
     name = "limit"
     socket = f"{context.folder}/{name}.sock"
-    if os.path.exists(socket):
-        os.unlink(socket)
     here, there = (
         Place(context.folder, server.memif(context.folder, role, name, mtu), cpu, other,
               context.hugepages, mtu)

@@ -108,8 +108,8 @@ class CpuUse:
 
 
 class OtherWork:
-    """How much of the machine's CPU time others took: all that was not idle, less what the given
-    CPUs' owner uses. Shows whether a figure was taken on a quiet machine."""
+    """How much of the machine's CPU time others took: all that was not idle, stolen time included,
+    less what this process and its children used. Tells whether the machine was quiet."""
 
     def __init__(self) -> None:
         self.before = self._read()

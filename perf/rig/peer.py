@@ -116,10 +116,18 @@ class Peer:
                 "p99_us": said["p99_us"], "p99_9_us": said["p99_9_us"],
                 "peer_cpu": min(use.seconds() / (seconds + 0.2), 1.0)}
 
+    def _try(self, way: Way, seconds: float) -> float:
+        """A way that does not work is not the best one."""
+        try:
+            return self.run(way, seconds)["value"]
+        except ChildFailed as fault:
+            self.context.progress(f"{way.words()}: {fault}")
+            return 0.0
+
     def best(self, ways: list[Way]) -> tuple[Way, dict[str, float]]:
         """The fastest of them in a short trial, and what each did."""
         trial = min(self.context.seconds, 1.0)
-        rates = {way: self.run(way, trial)["value"] for way in ways}
+        rates = {way: self._try(way, trial) for way in ways}
         way = max(rates, key=lambda one: rates[one])
         self.context.progress(f"best of {len(ways)}: {way.words()}: {rates[way]:.0f} GET/s")
         return way, {one.words(): round(rate) for one, rate in rates.items()}

@@ -19,7 +19,7 @@ def inside() -> str | None:
 
 
 def run_again() -> int:
-    """Runs this program again, inside; returns its exit code."""
+    """Runs this program again, inside; returns its exit code, 128 + the signal's number if one came."""
     folder = tempfile.mkdtemp(prefix="kvrail-perf-")
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     command = ["unshare", *user, "-nmp", "--fork", "--kill-child", "--mount-proc", sys.executable,
@@ -28,14 +28,17 @@ def run_again() -> int:
     env = {name: value for name, value in os.environ.items() if not name.startswith("KVRAIL_")}
     env |= {INSIDE: folder, "XDG_RUNTIME_DIR": folder, "PYTHONUNBUFFERED": "1"}
     child = subprocess.Popen(command, env=env)
+    stopped: list[int] = []
 
-    def stop(*_: object) -> None:
+    def stop(sign: int, *_: object) -> None:
+        stopped.append(sign)
         child.kill()
 
     for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(sign, stop)
     try:
-        return child.wait()
+        code = child.wait()
+        return 128 + stopped[0] if stopped else code
     finally:
         child.kill()
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,6 +10,9 @@ from scenarios import p01_get
 
 ID = "P2"
 TITLE = "GET of 64 B values, zipf 0.99 over 1 M keys, 16 ops a datagram, UDP over memif, one core"
+ABOUT = """\
+Sixteen GETs share a datagram, so the frame's own cost is shared, too. A ratio above 1 means more
+GETs a second than testpmd echoes frames of these sizes."""
 TARGET = 1.0
 SETTING = get_load.Setting(Mix(batch=16, depth=64))
 

@@ -13,6 +13,11 @@ from scenarios import p01_get, p02_batch
 
 ID = "P3"
 TITLE = "P1 and P2 against memcached (UDP and TCP, one thread) and Redis on the same machine"
+ABOUT = """\
+memcached and Redis run on the server's CPU with one thread, the loader on the other, as for kvrail;
+keys, values and popularity are the same. Short trials choose what suits each peer best: number of
+connections, batch, multiget, pipelining. Their requests go through the kernel, kvrail's do not: that
+is the point of the comparison, not an accident of it."""
 UNBATCHED_TARGET, BATCHED_TARGET = 60, 15
 KEYS, SIZE = 1_000_000, 64
 

@@ -11,6 +11,9 @@ from rig.result import Figure, Result, Skipped
 
 ID = "P12"
 TITLE = "cost of a GET of 64 B from 1 M to 64 M keys, uniform and zipf 0.99"
+ABOUT = """\
+The same GETs as P1 against caches that hold more and more keys: what is not in the CPU's caches
+must be fetched from memory while other requests are worked on. 1.3 means at most 30 % dearer."""
 TARGET = 1.3
 MILLIONS = (1, 4, 16, 64)
 SMALLER = (56, 48, 40, 32, 24)  # where the largest does not fit

@@ -10,6 +10,9 @@ from rig.result import Figure, Result
 
 ID = "P16"
 TITLE = "an idle daemon with `idle: sleep`: share of one core"
+ABOUT = """\
+CPU time of both processes while nothing is asked, from /proc. A poll core that sleeps wakes up
+now and then to look."""
 TARGET = 0.02
 SECONDS = 4  # for each of --time's: 20 s by default
 SETTLE_S = 5  # its sleeps become longer for some seconds
@@ -21,7 +24,7 @@ def needs(_: Context) -> None:
 
 def _one_run(context: Context) -> dict:
     settings = {"device": server.memif(context.folder, "server"), "idle": "sleep",
-                "cache_size": "256MiB"}
+                "cache_size": "256MiB", **context.pages()}
     seconds = SECONDS * context.seconds
     with server.Server(context.build, context.folder, settings) as running:
         time.sleep(min(SETTLE_S, context.seconds))
