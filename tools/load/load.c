@@ -230,6 +230,8 @@ static void collect(const struct worker *w, unsigned cpu, struct load_result *r,
         tally_merge(&r->bench.tallies[op], &a->tallies[op]);
         t->ops += a->tallies[op].ops;
     }
+    t->preempted = w->preempted;
+    r->mean.preempted += w->preempted;
     t->busy = per(w->busy, w->cycles);
     t->cycles_per_op = per(w->busy, t->ops);
     t->engine_cycles_per_op = per(w->busy - w->device, t->ops);

@@ -8,6 +8,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/cacheline.h"
 #include "base/clock.h"
@@ -376,6 +377,14 @@ static void watch_silence(struct worker *w, uint64_t now_ns)
         w->failed = true;
 }
 
+static uint64_t preemptions(void)
+{
+    struct rusage usage = {0};
+
+    getrusage(RUSAGE_THREAD, &usage);
+    return (uint64_t)usage.ru_nivcsw;
+}
+
 int worker_run(void *arg)
 {
     struct worker *w = arg;
@@ -384,6 +393,7 @@ int worker_run(void *arg)
     bool going = true;
 
     reset(w);
+    w->preempted = preemptions();
     if (s->bench.rate)
         schedule_setup(&w->schedule, w->start_ns,
                        (double)s->bench.rate / (double)s->bench.threads / (double)s->bench.batch,
@@ -408,6 +418,7 @@ int worker_run(void *arg)
         tsc = next;
     }
     w->cycles = tsc - begin;
+    w->preempted = preemptions() - w->preempted;
     if (s->bench.rate && w->phase == WORKER_MEASURE)
         count_unstarted(w);
     return 0;

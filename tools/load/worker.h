@@ -57,6 +57,7 @@ struct worker {
     uint64_t rx_bursts, rx_frames, tx_bursts, tx_frames;
     uint64_t unstarted; /* open loop: due by the end, but not sent */
     uint64_t foreign;   /* frames that no thread awaits */
+    uint64_t preempted; /* times that the kernel gave the CPU to somebody else */
     bool failed;        /* nothing was answered for seconds */
 };
 
