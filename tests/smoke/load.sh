@@ -45,7 +45,7 @@ agrees() {
     moved "$matches" '.result.ops.MATCH.OK'
 }
 
-settings cache_size=64MiB idle=sleep packet_memory=64 hugepages=off workers=2 partitions=4 \
+settings cache_size=64MiB idle=sleep packet_memory=64 hugepages=off workers=2 partitions=4 cookie_ms=1s \
     device="net_memif0,role=server,socket=$work/memif.sock,socket-abstract=no"
 "$SMOKE_KVRAILD" --config "$work/kvrail.yaml" > "$log" 2>&1 < /dev/null &
 server_pid=$!
@@ -70,7 +70,13 @@ agrees
 is .hit_ratio 1
 is .engine.tx_datagrams 2000
 
-# Two threads, by time, one hot partition.
+# Two threads behind one queue: who has done its part still receives for the other.
+measured --ops get --threads 2 --no-warm --count 10001 --verify
+agrees
+is .ops 10001
+is '.engine.threads | length' 2
+
+# The same by time, with one hot partition.
 measured --ops get --threads 2 --seconds 300ms --no-warm --hot-partition 1:90
 agrees
 is '.engine.threads | length' 2

@@ -34,7 +34,7 @@ struct chooser {
     struct draw draw;
     struct rng rng;
     uint8_t key[KVR_KEY_MAX]; /* of an op whose datagram is not known yet */
-    uint64_t *again; /* warming: ids that were not stored at the first try */
+    uint64_t *again;          /* warming: ids that were not stored at the first try */
     uint32_t nr_again, again_max;
     struct chosen gathered[KVR_PARTITIONS_MAX];
 };

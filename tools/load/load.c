@@ -177,10 +177,13 @@ static int run_phase(struct run *run, enum worker_phase phase)
         progress_begin(&progress, "greet", 1, true);
     for (unsigned i = 0; i < run->crew.nr_workers; i++)
         prepare(run, &run->crew.workers[i], phase, start_ns);
+    run->crew.nr_working = run->crew.nr_workers;
     for (unsigned i = 0; i < run->crew.nr_workers && !rc; i++) {
         rc = load_eal_launch(i, worker_run, &run->crew.workers[i]);
-        if (rc)
+        if (rc) {
             __atomic_store_n(&run->crew.stop, true, __ATOMIC_RELAXED);
+            __atomic_sub_fetch(&run->crew.nr_working, run->crew.nr_workers - i, __ATOMIC_RELAXED);
+        }
     }
     watch(run, phase, total_ops, start_ns, &progress);
     progress_end(&progress, "");
@@ -230,22 +233,24 @@ static void collect(const struct worker *w, unsigned cpu, struct load_result *r,
         tally_merge(&r->bench.tallies[op], &a->tallies[op]);
         t->ops += a->tallies[op].ops;
     }
-    t->busy = per(w->busy, w->cycles);
-    t->cycles_per_op = per(w->busy, t->ops);
-    t->engine_cycles_per_op = per(w->busy - w->device, t->ops);
+    t->preempted = w->account.preempted;
+    r->mean.preempted += w->account.preempted;
+    t->busy = per(w->account.busy, w->account.cycles);
+    t->cycles_per_op = per(w->account.busy, t->ops);
+    t->engine_cycles_per_op = per(w->account.busy - w->account.device, t->ops);
     r->bench.moved_in += a->moved_in;
     r->bench.moved_out += a->moved_out;
-    r->bench.unstarted += w->unstarted;
+    r->bench.unstarted += w->account.unstarted;
     r->tx_datagrams += a->tx_datagrams;
     r->rx_datagrams += a->rx_datagrams;
     r->lost += a->lost;
     r->late += a->late;
     r->invalid += a->invalid;
-    r->foreign += w->foreign;
-    r->rx_frames += w->rx_frames;
-    r->rx_bursts += w->rx_bursts;
-    r->tx_frames += w->tx_frames;
-    r->tx_bursts += w->tx_bursts;
+    r->foreign += w->account.foreign;
+    r->rx_frames += w->account.rx_frames;
+    r->rx_bursts += w->account.rx_bursts;
+    r->tx_frames += w->account.tx_frames;
+    r->tx_bursts += w->account.tx_bursts;
     r->match_keys += a->match_keys;
     r->match_found += a->match_found;
     if (a->answered_ns > *answered_ns)
@@ -263,9 +268,9 @@ static void sum_up(struct run *run, struct load_result *r)
 
         collect(w, s->plan.cpus[i], r, &answered_ns);
         ops += r->threads[i].ops;
-        busy += w->busy;
-        device += w->device;
-        cycles += w->cycles;
+        busy += w->account.busy;
+        device += w->account.device;
+        cycles += w->account.cycles;
     }
     r->mean.ops = ops;
     r->mean.busy = per(busy, cycles);

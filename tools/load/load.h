@@ -8,7 +8,7 @@
 
 struct load_thread_result {
     unsigned cpu;
-    uint64_t ops;
+    uint64_t ops, preempted;
     double busy, cycles_per_op, engine_cycles_per_op;
 };
 

@@ -13,9 +13,9 @@ static double ratio(uint64_t part, uint64_t whole)
 
 static json_t *thread_json(const struct load_thread_result *t)
 {
-    return json_pack("{s:i,s:I,s:f,s:f,s:f}", "cpu", (int)t->cpu, "ops", (json_int_t)t->ops, "busy",
-                     t->busy, "cycles_per_op", t->cycles_per_op, "engine_cycles_per_op",
-                     t->engine_cycles_per_op);
+    return json_pack("{s:i,s:I,s:I,s:f,s:f,s:f}", "cpu", (int)t->cpu, "ops", (json_int_t)t->ops,
+                     "preempted", (json_int_t)t->preempted, "busy", t->busy, "cycles_per_op",
+                     t->cycles_per_op, "engine_cycles_per_op", t->engine_cycles_per_op);
 }
 
 static json_t *engine_json(const struct load_settings *s, const struct load_result *r)
@@ -36,6 +36,7 @@ static json_t *engine_json(const struct load_settings *s, const struct load_resu
         r->mean.cycles_per_op, "engine_cycles_per_op", r->mean.engine_cycles_per_op, "tsc_hz",
         (json_int_t)r->tsc_hz, "order_seed", (json_int_t)s->bench.seed, "timeout_ms",
         (double)s->timeout_ns / 1e6, "threads", threads);
+    json_object_set_new(object, "preempted", json_integer((json_int_t)r->mean.preempted));
     if (r->match_keys)
         json_object_set_new(object, "match_found", json_real(ratio(r->match_found, r->match_keys)));
     if (s->hot)
@@ -54,9 +55,10 @@ static void print_engine(const struct load_settings *s, const struct load_result
         ratio(r->rx_frames, r->rx_bursts), ratio(r->tx_frames, r->tx_bursts));
     for (uint64_t i = 0; i < s->bench.threads; i++)
         printf("thread %llu on CPU %u: busy %.1f %%, %.0f cycles an op, %.0f of them not the "
-               "driver's\n",
+               "driver's, preempted %llu times\n",
                (unsigned long long)i, r->threads[i].cpu, 100 * r->threads[i].busy,
-               r->threads[i].cycles_per_op, r->threads[i].engine_cycles_per_op);
+               r->threads[i].cycles_per_op, r->threads[i].engine_cycles_per_op,
+               (unsigned long long)r->threads[i].preempted);
     if (r->match_keys)
         printf("match: %.4f of the keys lay in the stored prefix\n",
                ratio(r->match_found, r->match_keys));

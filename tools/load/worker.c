@@ -8,6 +8,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/cacheline.h"
 #include "base/clock.h"
@@ -86,8 +87,8 @@ static void send_outbox(struct worker *w, unsigned queue)
         unlock(&crew->tx_locks[queue]);
     if (sent == 0)
         return;
-    w->tx_bursts++;
-    w->tx_frames += sent;
+    w->account.tx_bursts++;
+    w->account.tx_frames += sent;
     out->nr -= sent;
     w->nr_waiting -= sent;
     if (out->nr > 0)
@@ -190,7 +191,7 @@ static bool answer_neighbour(struct worker *w, struct rte_mbuf *frame)
     enum frame_kind kind = frame_parse(&w->crew->self, bytes, frame->data_len, 0, &view, &peer);
 
     if (kind == FRAME_DROP || kind == FRAME_DATAGRAM) {
-        counter_add(&w->foreign, 1);
+        counter_add(&w->account.foreign, 1);
         return false;
     }
     frame->data_len = (uint16_t)frame_answer(&w->crew->self, kind, &view, bytes);
@@ -215,7 +216,7 @@ static inline bool take(struct worker *w, struct rte_mbuf *frame, uint64_t now_n
     uint16_t to;
 
     if (unlikely(frame->nb_segs > 1) && rte_pktmbuf_linearize(frame)) {
-        counter_add(&w->foreign, 1);
+        counter_add(&w->account.foreign, 1);
         return true;
     }
     if (unlikely(!head_matches(&w->head, bytes, frame->data_len, crew->first_port, crew->nr_workers,
@@ -273,9 +274,9 @@ static unsigned receive(struct worker *w, uint64_t now_ns)
         nr = rte_eth_rx_burst(port->id, (uint16_t)q, frames, WORKER_BURST);
         if (nr == 0)
             continue;
-        w->device += rte_rdtsc() - before;
-        w->rx_bursts++;
-        w->rx_frames += nr;
+        w->account.device += rte_rdtsc() - before;
+        w->account.rx_bursts++;
+        w->account.rx_frames += nr;
         all += nr;
         take_burst(w, frames, nr, now_ns);
     }
@@ -326,17 +327,10 @@ static bool turn(struct worker *w, uint64_t now_ns, bool may_start)
     if (w->nr_waiting > 0) {
         before = rte_rdtsc();
         send_all(w);
-        w->device += rte_rdtsc() - before;
+        w->account.device += rte_rdtsc() - before;
         worked = true;
     }
     return worked;
-}
-
-static void reset(struct worker *w)
-{
-    w->cycles = w->busy = w->device = 0;
-    w->rx_bursts = w->rx_frames = w->tx_bursts = w->tx_frames = 0;
-    w->unstarted = w->foreign = 0;
 }
 
 static bool ended(struct worker *w, uint64_t now_ns)
@@ -360,9 +354,9 @@ static void count_unstarted(struct worker *w)
 {
     uint64_t batch = w->crew->settings->bench.batch;
 
-    while (schedule_due(&w->schedule) < w->end_ns && w->asker.started + w->unstarted < w->quota &&
-           !cli_interrupted()) {
-        w->unstarted += batch;
+    while (schedule_due(&w->schedule) < w->end_ns &&
+           w->asker.started + w->account.unstarted < w->quota && !cli_interrupted()) {
+        w->account.unstarted += batch;
         schedule_advance(&w->schedule);
     }
 }
@@ -376,6 +370,24 @@ static void watch_silence(struct worker *w, uint64_t now_ns)
         w->failed = true;
 }
 
+static uint64_t preemptions(void)
+{
+    struct rusage usage = {0};
+
+    getrusage(RUSAGE_THREAD, &usage);
+    return (uint64_t)usage.ru_nivcsw;
+}
+
+/* What comes into the queues of this thread may be for others that still work. */
+static void serve_others(struct worker *w)
+{
+    struct account account = w->account;
+
+    while (__atomic_load_n(&w->crew->nr_working, __ATOMIC_RELAXED) > 0)
+        turn(w, ticks_ns(&w->crew->ticks, rte_rdtsc()), false);
+    w->account = account;
+}
+
 int worker_run(void *arg)
 {
     struct worker *w = arg;
@@ -383,7 +395,8 @@ int worker_run(void *arg)
     uint64_t begin = rte_rdtsc(), tsc = begin, drained_ns = UINT64_MAX, now_ns, next, device;
     bool going = true;
 
-    reset(w);
+    w->account = (struct account){0};
+    w->account.preempted = preemptions();
     if (s->bench.rate)
         schedule_setup(&w->schedule, w->start_ns,
                        (double)s->bench.rate / (double)s->bench.threads / (double)s->bench.batch,
@@ -396,19 +409,22 @@ int worker_run(void *arg)
         }
         if (unlikely(now_ns > drained_ns))
             break; /* the device takes no frames any more */
-        device = w->device;
+        device = w->account.device;
         if (turn(w, now_ns, going && w->phase != WORKER_GREET)) {
             next = rte_rdtsc();
-            w->busy += next - tsc;
+            w->account.busy += next - tsc;
         } else {
             next = rte_rdtsc();
-            w->device = device;
+            w->account.device = device;
             watch_silence(w, now_ns);
         }
         tsc = next;
     }
-    w->cycles = tsc - begin;
+    w->account.cycles = tsc - begin;
+    w->account.preempted = preemptions() - w->account.preempted;
     if (s->bench.rate && w->phase == WORKER_MEASURE)
         count_unstarted(w);
+    __atomic_sub_fetch(&w->crew->nr_working, 1, __ATOMIC_RELAXED);
+    serve_others(w);
     return 0;
 }

@@ -26,6 +26,15 @@ struct outbox {
 
 enum worker_phase { WORKER_GREET, WORKER_WARM, WORKER_MEASURE };
 
+/* What a thread did in a phase. */
+struct account {
+    uint64_t cycles, busy, device; /* all; of turns that did work; of them, inside the driver */
+    uint64_t rx_bursts, rx_frames, tx_bursts, tx_frames;
+    uint64_t unstarted; /* open loop: due by the end, but not sent */
+    uint64_t foreign;   /* frames that no thread awaits */
+    uint64_t preempted; /* times that the kernel gave the CPU to somebody else */
+};
+
 /* What all threads share. */
 struct crew {
     const struct load_settings *settings;
@@ -36,6 +45,7 @@ struct crew {
     struct worker *workers;
     uint32_t tx_locks[LOAD_QUEUES_MAX]; /* spin locks, used from two threads on */
     bool stop;                          /* atomic: the main thread wants an end */
+    uint32_t nr_working;                /* atomic: threads whose own part is not done */
 };
 
 struct worker {
@@ -52,12 +62,8 @@ struct worker {
     unsigned nr_spare;
     struct spsc inboxes[LOAD_THREADS_MAX]; /* frames that thread i received for this one */
 
-    /* of the phase */
-    uint64_t cycles, busy, device; /* all; of turns that did work; of them, inside the driver */
-    uint64_t rx_bursts, rx_frames, tx_bursts, tx_frames;
-    uint64_t unstarted; /* open loop: due by the end, but not sent */
-    uint64_t foreign;   /* frames that no thread awaits */
-    bool failed;        /* nothing was answered for seconds */
+    struct account account;
+    bool failed; /* nothing was answered for seconds */
 };
 
 /* hello: see asker_create. peer: the server, as seen from thread 0. -ENOMEM. */
