@@ -43,16 +43,16 @@ static void relax(void)
 #endif
 }
 
-/* After an empty turn. A sleeping core holds no block: nobody waits for it. */
-static void rest(enum idle_policy idle, unsigned empty, uint64_t *sleep_ns)
+/* After an empty turn. A sleeping core holds no block: nobody waits for it. Returns the time. */
+static uint64_t rest(enum idle_policy idle, unsigned empty, uint64_t now_ns, uint64_t *sleep_ns)
 {
     struct timespec ts;
 
     if (idle == IDLE_SPIN)
-        return;
+        return now_ns;
     relax();
     if (idle != IDLE_SLEEP || empty < EMPTY_BEFORE_SLEEP)
-        return;
+        return now_ns;
     ts = (struct timespec){.tv_nsec = (long)*sleep_ns};
     rcu_reader_offline();
     nanosleep(&ts, NULL);
@@ -61,6 +61,7 @@ static void rest(enum idle_policy idle, unsigned empty, uint64_t *sleep_ns)
         *sleep_ns *= 2;
     else if (*sleep_ns < SLEEP_LONG_NS)
         *sleep_ns += SLEEP_LONGER_NS;
+    return clock_ns();
 }
 
 void loop_run(struct core *core)
@@ -82,8 +83,7 @@ void loop_run(struct core *core)
             sleep_ns = SLEEP_MIN_NS;
         } else {
             empty++;
-            rest(idle, empty, &sleep_ns);
-            now_ns = clock_ns();
+            now_ns = rest(idle, empty, now_ns, &sleep_ns);
         }
     }
     answer_latency(core, now_ns);

@@ -9,6 +9,7 @@
 
 #include "shm/evict.h"
 #include "shm/order.h"
+#include "shm/pages.h"
 
 #define FREQUENCY_MAX 65535u
 #define WORDS ((FREQUENCY_MAX + 1) / 64)
@@ -30,8 +31,8 @@ static int create(const struct policy_env *env, struct policy **out)
 
     if (!policy)
         return -ENOMEM;
-    policy->links = calloc(env->nr_blocks, sizeof(*policy->links));
-    policy->frequency = calloc(env->nr_blocks, sizeof(*policy->frequency));
+    policy->links = pages_calloc(env->nr_blocks, sizeof(*policy->links));
+    policy->frequency = pages_calloc(env->nr_blocks, sizeof(*policy->frequency));
     if (!policy->links || !policy->frequency) {
         free(policy->links);
         free(policy->frequency);

@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "shm/pages.h"
+
 int list_create(const struct policy_env *env, struct policy **out)
 {
-    struct policy *policy = calloc(1, sizeof(*policy) + env->nr_blocks * sizeof(*policy->links));
+    struct policy *policy =
+        pages_calloc(1, sizeof(*policy) + env->nr_blocks * sizeof(*policy->links));
 
     if (!policy)
         return -ENOMEM;

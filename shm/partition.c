@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "shm/bucket.h"
+#include "shm/pages.h"
 #include "shm/partition_state.h"
 
 #define LANE_MAX 8192u
@@ -44,8 +45,8 @@ static struct partition *private_alloc(const struct part_map *map)
     partition->expiring = calloc(partition->nr_words, sizeof(uint64_t));
     partition->leased = calloc(partition->nr_words, sizeof(uint64_t));
     partition->aside = calloc(partition->nr_words, sizeof(uint64_t));
-    partition->lease_until = calloc(nr, sizeof(*partition->lease_until));
-    partition->pins = calloc(nr, sizeof(*partition->pins));
+    partition->lease_until = pages_calloc(nr, sizeof(*partition->lease_until));
+    partition->pins = pages_calloc(nr, sizeof(*partition->pins));
     if (partition->expiring && partition->leased && partition->aside && partition->lease_until &&
         partition->pins)
         return partition;

@@ -57,6 +57,7 @@ static int make_arena(struct poll_core *poll, const struct poll_core_spec *spec,
 {
     uint64_t want = spec->keys * (spec->value_len + SLOT_SPARE);
     struct arena_spec arena = {.data_size = want < DATA_MIN ? DATA_MIN : want,
+                               .hugepages = HUGEPAGES_AUTO,
                                .nr_partitions = 1,
                                .nr_cores = 1,
                                .blocks_max = spec->keys + spec->keys / 4 + 1024};
