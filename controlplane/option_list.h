@@ -42,6 +42,9 @@
       "MiB of memory for packets.")                                                                \
     X(packet_buffers, NUMBER, "8192", 512, 4194304, NULL, DATAPLANE, "network",                    \
       "Packet buffers of all cores together.")                                                     \
+    X(queues, NUMBER, "0", 0, 64, NULL, DATAPLANE, "network",                                      \
+      "Queues of the device; 0: one for each worker, but a single one with memif, vhost and "      \
+      "virtio-user, whose peer may have no more. Set it where the peer has as many.")              \
     X(rx_ring, NUMBER, "512", 32, 32768, NULL, DATAPLANE, "network",                               \
       "Receive descriptors of each queue.")                                                        \
     X(tx_ring, NUMBER, "512", 32, 32768, NULL, DATAPLANE, "network",                               \

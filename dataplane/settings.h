@@ -36,6 +36,7 @@ enum idle_policy { IDLE_SPIN, IDLE_PAUSE, IDLE_SLEEP };
     X(flag, hugepages, 0, 0)           /* let EAL use them */                                      \
     X(number, packet_memory, 64, 0)    /* MiB for EAL */                                           \
     X(number, packet_buffers, 8192, 0) /* mbufs */                                                 \
+    X(number, queues, 0, 0)            /* of each kind; 0 = as the device suggests */              \
     X(number, rx_ring, 512, 0)         /* descriptors */                                           \
     X(number, tx_ring, 512, 0)                                                                     \
     X(number, zero_copy_min, 4096, 1) /* bytes; 0 = never */                                       \

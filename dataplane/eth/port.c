@@ -112,17 +112,20 @@ static int probe(const char *device, uint16_t *id, struct fault *fault)
     return fault_set(fault, -ENODEV, "device %s is no Ethernet port: choose another", name);
 }
 
+/* wanted: 0 = one for each worker, or the first alone where the peer may have no more. */
 static unsigned queue_count(const struct port *port, const struct rte_eth_dev_info *device,
-                            unsigned nr_workers)
+                            unsigned wanted)
 {
-    unsigned queues = nr_workers;
+    unsigned queues = port->nr_workers;
 
     if (queues > device->max_rx_queues)
         queues = device->max_rx_queues;
     if (queues > device->max_tx_queues)
         queues = device->max_tx_queues;
-    if (port->traits->one_queue)
-        queues = 1;
+    if (wanted == 0 && port->traits->one_queue)
+        wanted = 1;
+    if (wanted > 0 && wanted < queues)
+        queues = wanted;
     return queues ? queues : 1;
 }
 
@@ -223,7 +226,8 @@ static bool reaches_values(const struct port *port, const struct rte_eth_dev_inf
 }
 
 /* What kind of device it is, its MAC, its queues. */
-static int read_device(struct port *port, struct rte_eth_dev_info *device, struct fault *fault)
+static int read_device(struct port *port, unsigned queues, struct rte_eth_dev_info *device,
+                       struct fault *fault)
 {
     int rc = rte_eth_dev_info_get(port->id, device);
 
@@ -235,7 +239,7 @@ static int read_device(struct port *port, struct rte_eth_dev_info *device, struc
     /* The kernel's side of a TAP has the port's MAC: take a neighbouring one for ours. */
     if (port->traits->owns_interface)
         port->self.mac[5] ^= 1;
-    port->nr_queues = queue_count(port, device, port->nr_workers);
+    port->nr_queues = queue_count(port, device, queues);
     if (port->nr_queues < port->nr_workers)
         note("device has %u queues for %u workers: requests and replies go by way of the workers "
              "that have one",
@@ -269,7 +273,7 @@ int port_create(const struct settings *settings, unsigned nr_workers, unsigned n
     if (strstr(device_args, ",bsize=") && strstr(device_args, "role=server"))
         note("memif: the client's bsize counts, it must be %u or more for MTU %u",
              frame_room(port->mtu), port->mtu);
-    rc = read_device(port, &device, fault);
+    rc = read_device(port, (unsigned)settings->queues, &device, fault);
     if (!rc)
         rc = configure(port, &device, fault);
     if (!rc)
