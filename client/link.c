@@ -20,7 +20,8 @@
 #define GSO_SEGMENTS 40u
 #define GSO_BYTES 60000u
 #define IOVS_EACH 3u
-#define NOTES_SIZE (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)))
+#define NOTES_SIZE                                                                                 \
+    (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(int)))
 
 static const uint8_t zeroes[8];
 
@@ -32,15 +33,16 @@ static void enlarge(int fd, int forced, int asked)
         (void)setsockopt(fd, SOL_SOCKET, asked, &bytes, sizeof(bytes));
 }
 
-/* Both come with the datagrams: when each arrived, so that a round trip does not count the time in
- * which nobody read; and how many found no room. A kernel that has them not is no worse than that.
- */
+/* They come with the datagrams: when each arrived, so that a round trip does not count the time in
+ * which nobody read; how many found no room; and how several that the kernel took in as one (GRO)
+ * come apart again. A kernel that has them not is no worse than that. */
 static void ask_for_notes(int fd)
 {
     int on = 1;
 
     (void)setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
     (void)setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
 }
 
 void link_measure(struct link *link)
@@ -326,15 +328,20 @@ static void note_overflows(struct link *link, uint32_t overflows)
     link->overflows = overflows;
 }
 
-/* What the kernel says of one datagram. */
-static void read_notes(struct link *link, struct msghdr *message, uint64_t real_now_ns)
+/* What the kernel says of what it delivered. Returns the length of each datagram in it but the
+ * last, 0 if it is one. */
+static uint32_t read_notes(struct link *link, struct msghdr *message, uint64_t real_now_ns)
 {
     struct kvr_client *client = link->client;
     struct timespec stamp;
     uint32_t overflows;
+    int each = 0;
 
     client->arrived_ns = client->now_ns;
     for (struct cmsghdr *note = CMSG_FIRSTHDR(message); note; note = CMSG_NXTHDR(message, note)) {
+        if (note->cmsg_level == IPPROTO_UDP && note->cmsg_type == UDP_GRO &&
+            note->cmsg_len == CMSG_LEN(sizeof(each)))
+            memcpy(&each, CMSG_DATA(note), sizeof(each));
         if (note->cmsg_level != SOL_SOCKET)
             continue;
         if (note->cmsg_type == SO_TIMESTAMPNS && note->cmsg_len == CMSG_LEN(sizeof(stamp))) {
@@ -346,6 +353,26 @@ static void read_notes(struct link *link, struct msghdr *message, uint64_t real_
             note_overflows(link, overflows);
         }
     }
+    return each > 0 ? (uint32_t)each : 0;
+}
+
+/* bytes: aligned for check_reply; so are all datagrams behind the first, but for strange ones. */
+static void accept_each(struct link *link, uint8_t *bytes, uint32_t len, uint32_t each)
+{
+    if (each == 0 || each > len)
+        each = len;
+    for (uint32_t at = 0; at < len; at += each) {
+        uint32_t part = len - at < each ? len - at : each;
+
+        if (at % 8 == 0) {
+            accept_bytes(link, bytes + at, part);
+            continue;
+        }
+        memmove(bytes, bytes + at, part); /* what lay there is done with */
+        accept_bytes(link, bytes, part);
+    }
+    if (len == 0)
+        accept_bytes(link, bytes, 0);
 }
 
 unsigned link_receive(struct link *link)
@@ -371,8 +398,9 @@ unsigned link_receive(struct link *link)
     client->now_ns = clock_ns();
     real_now_ns = real_ns();
     for (int i = 0; i < n; i++) {
-        read_notes(link, &messages[i].msg_hdr, real_now_ns);
-        accept_bytes(link, iovs[i].iov_base, messages[i].msg_len);
+        uint32_t each = read_notes(link, &messages[i].msg_hdr, real_now_ns);
+
+        accept_each(link, iovs[i].iov_base, messages[i].msg_len, each);
     }
     return (unsigned)n;
 }
