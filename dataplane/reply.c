@@ -100,9 +100,10 @@ static bool open_datagram(struct answer *answer)
 /* hdr.partition of the reply: one that this core owns. */
 static inline uint16_t answering(const struct core *core, const struct request *request)
 {
-    bool own = core->partitions[request->hdr.partition] != NULL;
+    uint16_t partition = request->hdr.partition; /* of a refused request: any number */
+    bool own = partition < core->nr_partitions && core->partitions[partition] != NULL;
 
-    return own ? request->hdr.partition : (uint16_t)core->index;
+    return own ? partition : (uint16_t)core->index;
 }
 
 /* What a reply says beside its records. */
