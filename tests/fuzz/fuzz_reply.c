@@ -55,6 +55,7 @@ int link_open(struct kvr_client *client, uint16_t partition)
         for (unsigned t = 0; t < TRAFFICS; t++)
             TAILQ_INIT(&link->ready[p][t]);
     TAILQ_INIT(&link->streams);
+    TAILQ_INIT(&link->sent);
     order_reset(&link->order);
     flow_setup(&link->flow, client->options.window_bytes, 1472, client->now_ns);
     client->links[partition] = link;
