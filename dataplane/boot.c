@@ -140,7 +140,7 @@ static void stop_port(struct dataplane *d)
 
 static int start_reclaimer(struct dataplane *d, struct fault *fault)
 {
-    int rc = reclaimer_create(&d->reclaimer);
+    int rc = reclaimer_create(&d->arena, &d->reclaimer);
 
     return rc ? fault_set(fault, rc, "reclaimer thread does not start: %s", strerror(-rc)) : 0;
 }

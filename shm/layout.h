@@ -21,11 +21,25 @@
 #include "base/cacheline.h"
 
 #define ARENA_MAGIC 0x616c6961726b76ull /* "vkraila" */
-#define ARENA_VERSION 2
+#define ARENA_VERSION 3
 #define DATA_UNIT 64u /* bytes; places are counted in units: 256 GiB at most */
 #define BUCKET_SLOTS 9u
 #define KEY_INLINE 32u /* longer keys lie in the data segment */
 #define BLOCK_NONE UINT32_MAX
+
+/* What the scans of hazard slots cost and found (shm/reclaim.h). */
+struct reclaim_stats {
+    uint64_t heartbeat_ns;     /* clock_ns() of the last turn */
+    uint64_t scans, slots;     /* done; hazard slots looked at */
+    uint64_t scan_ns;          /* spent in them */
+    uint64_t held, held_bytes; /* by the last scan: blocks that some client holds, their values */
+};
+
+/* What the worker did that copies values for clients without the write right. */
+struct copy_stats {
+    uint64_t heartbeat_ns;
+    uint64_t copies, bytes;
+};
 
 struct superblock {
     uint64_t magic;
@@ -45,6 +59,10 @@ struct superblock {
     uint64_t started_ns;    /* dataplane: clock_ns() of its start */
     uint32_t dataplane_pid; /* dataplane */
     uint32_t cores_used;    /* dataplane */
+    uint64_t recovery; /* dataplane: odd while it rebuilds the buckets; a miss counts for nothing
+                        * unless this was the same even number before and after */
+    struct reclaim_stats reclaim; /* the reclaimer's thread */
+    struct copy_stats copy;       /* the copy worker's thread */
 };
 
 /* One cache line. Readers: version (acquire, even), tags, blocks, then version again.
@@ -136,7 +154,7 @@ _Static_assert(sizeof(struct block_desc) == CACHE_LINE, "a descriptor is one cac
 _Static_assert(sizeof(struct block_meta) == 16, "block_meta");
 _Static_assert(sizeof(struct chunk_entry) == 8, "chunk_entry");
 _Static_assert(sizeof(struct part_header) == 192, "part_header");
-_Static_assert(sizeof(struct superblock) == 128, "superblock");
+_Static_assert(sizeof(struct superblock) == 208, "superblock");
 
 /* A reference as it travels: generation in the high half, descriptor (partition * nr_blocks +
  * index) in the low half. Never 0, since generations start at 1. */

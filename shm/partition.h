@@ -22,11 +22,15 @@ struct partition_options {
     const char *policy;          /* "lru", "lfu", "fifo" */
     struct reclaimer *reclaimer; /* must outlive the partition */
     bool verify;                 /* on open: check every value's CRC, drop what is damaged */
+    /* On open: whether the reserved block with this mark (block_request) is still being written by
+     * somebody who lives: then it stays reserved. NULL: none is. */
+    bool (*keep_reserved)(void *context, uint32_t mark);
+    void *context;
 };
 
 /* What partition_open found and did. */
 struct partition_recovery {
-    uint64_t kept, kept_bytes, dropped_unsealed, dropped_damaged, dropped_expired;
+    uint64_t kept, kept_bytes, kept_reserved, dropped_unsealed, dropped_damaged, dropped_expired;
 };
 
 /* Opens a fresh or a used partition. -EINVAL unknown policy, -ENOMEM. */
@@ -43,6 +47,7 @@ struct block_request {
     uint32_t ttl_ms;    /* 0 = none; at most PARTITION_TTL_MAX_MS */
     uint16_t tenant, layout;
     struct kvr_hint hint;
+    uint32_t mark; /* who writes it, beyond a restart of this process; 0: nobody could */
 };
 #define PARTITION_TTL_MAX_MS KVR_TTL_MAX_MS
 
@@ -64,6 +69,10 @@ uint8_t *partition_value(struct partition *partition, uint32_t block);
                                              uint32_t value_crc, bool add, uint32_t now_ms,
                                              uint64_t *ref);
 void partition_abort(struct partition *partition, uint32_t block);
+/* The first reserved block from *block on that has a mark; false: none. For a new owner, after
+ * partition_open. */
+[[nodiscard]] bool partition_next_reserved(const struct partition *partition, uint32_t *block,
+                                           uint32_t *mark);
 
 /* DEL. ref 0: whatever is stored; else STALE unless it is this one. MISS if nothing is. */
 [[nodiscard]] enum kvr_status partition_del(struct partition *partition, struct key_hash hash,

@@ -31,6 +31,7 @@ struct reclaim_lane {
 };
 
 struct reclaimer {
+    const struct arena *arena; /* NULL: no clients */
     pthread_t thread;
     pthread_mutex_t lock; /* lanes, nr_lanes */
     struct reclaim_lane *lanes[LANES_MAX];
@@ -179,7 +180,7 @@ static void *reclaim_loop(void *arg)
     return NULL;
 }
 
-int reclaimer_create(struct reclaimer **out)
+int reclaimer_create(const struct arena *arena, struct reclaimer **out)
 {
     struct reclaimer *reclaimer = calloc(1, sizeof(*reclaimer));
     sigset_t all, before;
@@ -187,6 +188,7 @@ int reclaimer_create(struct reclaimer **out)
 
     if (!reclaimer)
         return -ENOMEM;
+    reclaimer->arena = arena;
     pthread_mutex_init(&reclaimer->lock, NULL);
     /* Signals are for the main thread. */
     sigfillset(&all);

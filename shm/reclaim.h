@@ -8,11 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shm/segment.h"
+
+struct arena;
 struct reclaimer;
 struct reclaim_lane; /* one per partition: its two rings */
 
-/* Starts the thread (named kvrail-reclaim). -ENOMEM, -errno. */
-[[nodiscard]] int reclaimer_create(struct reclaimer **out);
+/* Starts the thread (named kvrail-reclaim). arena: whose blocks it takes back; its reclaim_stats
+ * are the thread's to write; NULL: no clients can be added. -ENOMEM, -errno. */
+[[nodiscard]] int reclaimer_create(const struct arena *arena, struct reclaimer **out);
 /* Ends the thread; lanes must be gone. */
 void reclaimer_destroy(struct reclaimer *reclaimer);
 
@@ -21,10 +25,28 @@ void reclaimer_destroy(struct reclaimer *reclaimer);
                                       struct reclaim_lane **out);
 void reclaim_lane_destroy(struct reclaim_lane *lane);
 
-/* Owner core: false if the lane is full, then keep the word and try again later. */
-[[nodiscard]] bool reclaim_defer(struct reclaim_lane *lane, uint64_t word);
-/* Owner core: a word whose grace period has passed. */
-[[nodiscard]] bool reclaim_take(struct reclaim_lane *lane, uint64_t *word);
+/* Owner core: false if the lane is full, then keep the block and try again later. ref: of an
+ * unlinked block. */
+[[nodiscard]] bool reclaim_defer(struct reclaim_lane *lane, uint64_t ref);
+/* Owner core: a reference whose grace period has passed. Its block may be reused unless a client
+ * holds it: then reclaim_held stays true until a later scan found it in no slot any more, and after
+ * that it may. */
+[[nodiscard]] bool reclaim_take(struct reclaim_lane *lane, uint64_t *ref);
+
+/* Whether the last scan of the clients' hazard slots found the block, counted over all partitions.
+ * Of a sealed block that is only a hint (for eviction); of one that came back by reclaim_take it is
+ * certain. Any thread. */
+bool reclaim_held(const struct reclaimer *reclaimer, uint32_t global_block);
+
+/* The hazard slots of a client are looked at from now on, before anything else is given back.
+ * segment outlives its entry. -ENOMEM. Main thread. */
+[[nodiscard]] int reclaim_client_add(struct reclaimer *reclaimer, uint32_t id,
+                                     const struct segment *segment);
+/* No more; when it returns nobody reads the segment's slots. */
+void reclaim_client_remove(struct reclaimer *reclaimer, uint32_t id);
+/* What it held at the last scan. Main thread. False: no such client. */
+[[nodiscard]] bool reclaim_client_held(struct reclaimer *reclaimer, uint32_t id, uint64_t *blocks,
+                                       uint64_t *bytes);
 
 void rcu_reader_register(void); /* this thread, once; starts online */
 void rcu_reader_unregister(void);

@@ -37,13 +37,18 @@ struct kvr_options {
     uint8_t priority;  /* enum kvr_priority; default KVR_NORMAL */
     uint8_t no_verify; /* 1: skip the whole-value CRC32C of a GET (datagrams stay checked) */
     uint64_t rng_seed; /* of jitter; 0 = random. The session id is always unguessable */
+    /* shm:// only */
+    const char *name;  /* what `kvrail client list` shows; NULL: the program's name */
+    uint32_t max_held; /* most values held at once; 0 = 16384, the server may allow less */
+    uint8_t read_only; /* 1: do not map the values for writing, even where that is allowed */
 };
 KVR_API void kvr_options_init(struct kvr_options *options);
 
 /* url: "udp://HOST[:PORT]", HOST a name, IPv4 or [IPv6] address; PORT that of partition 0, default
- * KVR_PORT. options may be NULL. On KVR_OK the caller owns *client (kvr_close). Waits for the
- * server's HELLO at most connect_ms: KVR_UNREACHABLE if none came, KVR_INVALID for a bad url,
- * KVR_BAD_VERSION, KVR_NO_MEMORY. */
+ * KVR_PORT. "shm://PATH": the server on this host, PATH its local socket; the cache is mapped, and
+ * what is read never leaves this process. options may be NULL. On KVR_OK the caller owns *client
+ * (kvr_close). Waits for the server's HELLO at most connect_ms: KVR_UNREACHABLE if none came,
+ * KVR_INVALID for a bad url, KVR_BAD_VERSION, KVR_NO_MEMORY. */
 KVR_API enum kvr_status kvr_open(const char *url, const struct kvr_options *options,
                                  struct kvr_client **client);
 /* Calls still running end as KVR_CANCELED, their callbacks are called. NULL is allowed. */
@@ -170,6 +175,62 @@ KVR_API enum kvr_status kvr_match(struct kvr_client *client, const struct kvr_ke
 /* *rtt_ns may be NULL. */
 KVR_API enum kvr_status kvr_ping(struct kvr_client *client, uint64_t *rtt_ns);
 KVR_API enum kvr_status kvr_stat(struct kvr_client *client, struct kvr_stat_rep *stat);
+
+/* ---- On the server's own host --------------------------------------------------------------
+ * With "shm://PATH" all calls above work, GET and MATCH without the server; and these besides,
+ * which else answer KVR_NOT_LOCAL. A handle does not survive fork(). */
+
+/* A stored value where it lies. It stays there and as it is until it is released, whatever happens
+ * to the key or to the server. */
+struct kvr_view {
+    const void *data; /* len bytes, for reading only */
+    uint64_t ref;
+    uint32_t len;
+    uint32_t crc;    /* CRC32C of the value, as its writer gave it; nobody has compared it */
+    uint32_t ttl_ms; /* left; 0 = no expiry */
+    uint16_t layout;
+    uint8_t tier;
+    uint8_t zero;
+    uint32_t slot; /* the library's */
+    uint32_t zero2;
+};
+
+/* Finds a value and holds it. KVR_MISS; KVR_LIMIT: this handle holds as many blocks or bytes as the
+ * server allows; KVR_UNREACHABLE: the server is gone for good. Only on KVR_OK is there something to
+ * release. */
+KVR_API enum kvr_status kvr_get_view(struct kvr_client *client, const void *key, size_t key_len,
+                                     struct kvr_view *view);
+/* The same for a chain of keys: holds the *prefix first ones that are all stored (views[0 ..
+ * *prefix - 1]). KVR_OK also if that is none; KVR_LIMIT: what is held is *prefix, more is stored.
+ */
+KVR_API enum kvr_status kvr_match_views(struct kvr_client *client, const struct kvr_key *keys,
+                                        size_t nr_keys, struct kvr_view *views, uint32_t *prefix);
+/* Lets go. n views, each of them held by this handle; their data must not be touched any more. */
+KVR_API void kvr_release(struct kvr_client *client, const struct kvr_view *views, size_t n);
+
+/* kvr_get; check 1: compares the CRC32C of what was copied, KVR_CORRUPT if it is wrong (the block
+ * is deleted then). On any handle. */
+KVR_API enum kvr_status kvr_get_copy(struct kvr_client *client, const void *key, size_t key_len,
+                                     void *buffer, size_t buffer_len, int check, size_t *len);
+
+/* Memory of the cache for a value that is yet to be written. */
+struct kvr_place {
+    void *data; /* value_len bytes */
+    uint64_t ref;
+    uint32_t len;
+    uint16_t partition, ticket; /* the library's */
+};
+
+/* put: key, value_len, and whatever else a PUT says; value is not looked at. KVR_DENIED: the handle
+ * may not write (use kvr_put); KVR_LIMIT: KVR_TICKETS places are open already. Ends as a PUT does.
+ * The place is the caller's until kvr_seal or kvr_abort, which end it in any case. */
+KVR_API enum kvr_status kvr_reserve(struct kvr_client *client, const struct kvr_call *put,
+                                    struct kvr_place *place);
+/* Publishes the value. crc: CRC32C of it, or NULL: taken here. Not a byte of it may change after.
+ */
+KVR_API enum kvr_status kvr_seal(struct kvr_client *client, struct kvr_place *place,
+                                 const uint32_t *crc);
+KVR_API enum kvr_status kvr_abort(struct kvr_client *client, struct kvr_place *place);
 
 /* What kvr_hint.parent of a child must hold. */
 KVR_API uint64_t kvr_key_id(const struct kvr_client *client, const void *key, size_t key_len);

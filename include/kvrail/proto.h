@@ -52,13 +52,17 @@ enum kvr_priority {
     X(DEL, 10)                                                                                     \
     X(TOUCH, 11)                                                                                   \
     X(HINT, 12)                                                                                    \
-    X(STAT, 13)
+    X(STAT, 13)                                                                                    \
+    X(PLACE, 14)                                                                                   \
+    X(SEAL, 15)                                                                                    \
+    X(DROP, 16)                                                                                    \
+    X(STORE, 17)
 
 enum kvr_opcode {
 #define KVR_OP_ENUM(name, number) KVR_##name = (number),
     KVR_OP_LIST(KVR_OP_ENUM)
 #undef KVR_OP_ENUM
-        KVR_OPCODES = 14
+        KVR_OPCODES = 18
 };
 
 /* The server never answers an unproven address (no valid cookie) with more bytes than it sent. */
@@ -267,6 +271,51 @@ struct kvr_stat_rep { /* the request is a bare kvr_op */
     uint64_t rx_datagrams, rx_bytes, tx_datagrams, tx_bytes, dropped;
 };
 
+/* PLACE, SEAL, DROP and STORE are for clients on the server's own host, over the rings of shared
+ * memory; from the network they are BAD_OP. All but DROP change something under a seq.
+ *
+ * PLACE takes memory for a value that the client writes where it will lie. It names a ticket of its
+ * own choice, below KVR_TICKETS, for as long as it writes; an older reservation under the ticket is
+ * given up. No time ends it: SEAL, DROP and the client's end do. */
+#define KVR_TICKETS 64u
+struct kvr_place_req {
+    struct kvr_op op; /* flags: KVR_PUT_ADD */
+    uint32_t value_len;
+    uint32_t ticket;
+    uint32_t ttl_ms;
+    uint16_t layout;
+    uint16_t zero;
+    struct kvr_hint hint;
+    /* key */
+};
+
+struct kvr_place_rep {
+    struct kvr_op op;
+    uint64_t ref;   /* of the reserved block: what SEAL and DROP name */
+    uint64_t place; /* of the value: bytes from the start of the data segment */
+};
+
+struct kvr_seal_req { /* SEAL, DROP (crc 0); the reply of SEAL is kvr_put_rep, of DROP the head */
+    struct kvr_op op;
+    uint64_t ref;
+    uint32_t ticket;
+    uint32_t value_crc; /* CRC32C of what was written */
+};
+
+/* STORE: a worker copies the value from the client's own segment; CORRUPT if the copy has another
+ * CRC32C. The reply is kvr_put_rep. The bytes must stay until it comes. */
+struct kvr_store_req {
+    struct kvr_op op; /* flags: KVR_PUT_ADD */
+    uint32_t value_len;
+    uint32_t value_crc;
+    uint32_t ttl_ms;
+    uint16_t layout;
+    uint16_t zero;
+    uint64_t off; /* of the value in the segment's staging */
+    struct kvr_hint hint;
+    /* key */
+};
+
 #ifdef __cplusplus
 #define KVR_ASSERT(c) static_assert(c, #c)
 #else
@@ -383,6 +432,26 @@ KVR_ASSERT(sizeof(struct kvr_stat_rep) == 152);
 KVR_AT(kvr_stat_rep, uptime_ms, 8);
 KVR_AT(kvr_stat_rep, items, 16);
 KVR_AT(kvr_stat_rep, dropped, 144);
+KVR_ASSERT(sizeof(struct kvr_place_req) == 48);
+KVR_AT(kvr_place_req, value_len, 8);
+KVR_AT(kvr_place_req, ticket, 12);
+KVR_AT(kvr_place_req, ttl_ms, 16);
+KVR_AT(kvr_place_req, layout, 20);
+KVR_AT(kvr_place_req, hint, 24);
+KVR_ASSERT(sizeof(struct kvr_place_rep) == 24);
+KVR_AT(kvr_place_rep, ref, 8);
+KVR_AT(kvr_place_rep, place, 16);
+KVR_ASSERT(sizeof(struct kvr_seal_req) == 24);
+KVR_AT(kvr_seal_req, ref, 8);
+KVR_AT(kvr_seal_req, ticket, 16);
+KVR_AT(kvr_seal_req, value_crc, 20);
+KVR_ASSERT(sizeof(struct kvr_store_req) == 56);
+KVR_AT(kvr_store_req, value_len, 8);
+KVR_AT(kvr_store_req, value_crc, 12);
+KVR_AT(kvr_store_req, ttl_ms, 16);
+KVR_AT(kvr_store_req, layout, 20);
+KVR_AT(kvr_store_req, off, 24);
+KVR_AT(kvr_store_req, hint, 32);
 #undef KVR_AT
 
 #ifdef __cplusplus

@@ -38,7 +38,9 @@ extern "C" {
     X(INVALID, 67, "invalid argument")                                                             \
     X(NO_MEMORY, 68, "out of memory")                                                              \
     X(CANCELED, 69, "canceled by the caller")                                                      \
-    X(PROTOCOL, 70, "the server's answer makes no sense")
+    X(PROTOCOL, 70, "the server's answer makes no sense")                                          \
+    X(NOT_LOCAL, 71, "only for clients on the server's own host (shm://)")                         \
+    X(DENIED, 72, "the server does not let this user in")
 
 enum kvr_status {
 #define KVR_STATUS_ENUM(name, number, text) KVR_##name = (number),

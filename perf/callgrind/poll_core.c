@@ -118,7 +118,7 @@ int poll_core_open(struct poll_core *poll, const struct poll_core_spec *spec, st
         rc = port_create(&poll->settings, 1, 1, &poll->arena, &poll->port, fault);
     if (rc)
         return rc;
-    rc = reclaimer_create(&poll->reclaimer);
+    rc = reclaimer_create(&poll->arena, &poll->reclaimer);
     if (rc)
         return fault_set(fault, rc, "reclaimer thread does not start: %s", strerror(-rc));
     rc = make_core(poll, fault);

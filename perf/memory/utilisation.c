@@ -92,7 +92,7 @@ static int measure(uint64_t data_size, uint64_t blocks_max, const struct sizes *
 
     if (rc)
         return rc;
-    rc = reclaimer_create(&options.reclaimer);
+    rc = reclaimer_create(&arena, &options.reclaimer);
     if (!rc)
         rc = partition_open(&arena, 0, &options, &partition, &recovery);
     if (rc)

@@ -159,7 +159,7 @@ struct bed *bed_open(uint64_t nr_keys, uint32_t value_len, struct transport *tra
     bed->transport = (struct transport){
         .ops = &bed_ops, .max_datagram = KVR_DATAGRAM_MAX, .zero_copy_min = UINT32_MAX};
     bed->frames = aligned_alloc(CACHE_LINE, (size_t)BED_FRAMES * BED_FRAME);
-    rc = bed->frames ? reclaimer_create(&bed->reclaimer) : -ENOMEM;
+    rc = bed->frames ? reclaimer_create(&bed->arena, &bed->reclaimer) : -ENOMEM;
     if (!rc)
         rc = cookie_keys_create(&bed->cookies);
     if (!rc)

@@ -218,7 +218,7 @@ int main(int argc, char **argv)
     pthread_t pin_thread;
     uint64_t start = clock_ns(), hits = 0, reads = 0;
 
-    if (arena_create(&spec, &arena) < 0 || reclaimer_create(&options.reclaimer) < 0 ||
+    if (arena_create(&spec, &arena) < 0 || reclaimer_create(&arena, &options.reclaimer) < 0 ||
         partition_open(&arena, 0, &options, &partition, &recovery) < 0 ||
         spsc_create(&pinned, 64) < 0 || spsc_create(&names, 128) < 0)
         return 1;

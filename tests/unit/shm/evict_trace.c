@@ -171,7 +171,7 @@ int main(int argc, char **argv)
         directory = getenv("KVRAIL_SHARED");
     if (!trace_read(&trace, directory))
         return 77;
-    if (reclaimer_create(&reclaimer) < 0)
+    if (reclaimer_create(NULL, &reclaimer) < 0)
         return 1;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         uint64_t start = clock_ns();

@@ -70,7 +70,7 @@ static void bed_open(struct bed *bed, uint64_t region_size, uint64_t blocks_max)
         exit(77);
     }
     check(!error, "no arena");
-    check(!reclaimer_create(&bed->reclaimer), "no reclaimer");
+    check(!reclaimer_create(&bed->arena, &bed->reclaimer), "no reclaimer");
     options.reclaimer = bed->reclaimer;
     check(!partition_open(&bed->arena, 0, &options, &bed->partition, &recovery), "no partition");
 }

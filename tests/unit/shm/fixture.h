@@ -42,7 +42,7 @@ static inline void fixture_create(struct fixture *f, uint64_t data_size, uint64_
     memset(f, 0, sizeof(*f));
     f->now_ms = 1000;
     cr_assert_eq(arena_create(&spec, &f->arena), 0);
-    cr_assert_eq(reclaimer_create(&f->reclaimer), 0);
+    cr_assert_eq(reclaimer_create(&f->arena, &f->reclaimer), 0);
     fixture_open(f, policy);
 }
 

@@ -88,7 +88,7 @@ static double item(uint64_t items, uint32_t key_len, const char *policy)
     if (key_len > KEY_INLINE)
         spec.data_size += items * DATA_UNIT;
     check(!arena_create(&spec, &arena), "no arena");
-    check(!reclaimer_create(&options.reclaimer), "no reclaimer");
+    check(!reclaimer_create(&arena, &options.reclaimer), "no reclaimer");
     check(!partition_open(&arena, 0, &options, &partition, &recovery), "no partition");
     header = arena_part(&arena, 0);
     while (!header->evictions)

@@ -58,7 +58,7 @@ static void own(uint64_t seed, bool huge)
     static uint8_t large[600000];
 
     rng_seed(&rng, seed);
-    if (reclaimer_create(&f.reclaimer) < 0)
+    if (reclaimer_create(&f.arena, &f.reclaimer) < 0)
         _exit(1);
     fixture_open(&f, "lru");
     for (;;) {
@@ -125,7 +125,7 @@ static void crash(uint64_t data_size, bool huge)
         kill(child, SIGKILL);
         cr_assert_eq(waitpid(child, &status, 0), child);
         cr_assert(WIFSIGNALED(status));
-        cr_assert_eq(reclaimer_create(&options.reclaimer), 0);
+        cr_assert_eq(reclaimer_create(&f.arena, &options.reclaimer), 0);
         cr_assert_eq(partition_open(&f.arena, 0, &options, &f.partition, &f.recovery), 0);
         cr_assert_leq(f.recovery.dropped_damaged, 1, "only the key that was being overwritten");
         cr_assert_eq(partition_audit(f.partition), 0);

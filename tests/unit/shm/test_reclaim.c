@@ -22,7 +22,7 @@ Test(reclaim, gives_words_back_in_order_when_there_are_no_readers)
     struct reclaim_lane *lane;
     uint64_t word;
 
-    cr_assert_eq(reclaimer_create(&reclaimer), 0);
+    cr_assert_eq(reclaimer_create(NULL, &reclaimer), 0);
     cr_assert_eq(reclaim_lane_create(reclaimer, 100, &lane), 0);
     cr_assert_not(reclaim_take(lane, &word));
     for (uint64_t i = 0; i < 100; i++)
@@ -41,7 +41,7 @@ Test(reclaim, takes_no_more_than_the_lane_holds)
     struct reclaim_lane *lane;
     uint64_t word;
 
-    cr_assert_eq(reclaimer_create(&reclaimer), 0);
+    cr_assert_eq(reclaimer_create(NULL, &reclaimer), 0);
     cr_assert_eq(reclaim_lane_create(reclaimer, 5, &lane), 0);
     for (uint64_t i = 0; i < 8; i++)
         cr_assert(reclaim_defer(lane, i));
@@ -88,7 +88,7 @@ static void reader_holds(bool offline)
     pthread_t thread;
     uint64_t word;
 
-    cr_assert_eq(reclaimer_create(&reclaimer), 0);
+    cr_assert_eq(reclaimer_create(NULL, &reclaimer), 0);
     cr_assert_eq(reclaim_lane_create(reclaimer, 8, &lane), 0);
     cr_assert_eq(pthread_create(&thread, NULL, reader_main, &state), 0);
     while (!__atomic_load_n(&state.in, __ATOMIC_ACQUIRE))
@@ -121,7 +121,7 @@ Test(reclaim, lets_an_online_reader_close_a_lane_that_is_in_use)
     struct reclaimer *reclaimer;
     struct reclaim_lane *lane;
 
-    cr_assert_eq(reclaimer_create(&reclaimer), 0);
+    cr_assert_eq(reclaimer_create(NULL, &reclaimer), 0);
     rcu_reader_register();
     for (int i = 0; i < 200; i++) {
         cr_assert_eq(reclaim_lane_create(reclaimer, 8, &lane), 0);

@@ -237,7 +237,7 @@ static struct stored store(uint32_t len)
     struct stored stored;
     uint64_t ref;
 
-    cr_assert_eq(reclaimer_create(&stored.reclaimer), 0);
+    cr_assert_eq(reclaimer_create(NULL, &stored.reclaimer), 0);
     options.reclaimer = stored.reclaimer;
     rcu_reader_register();
     cr_assert_eq(partition_open(&arena, 0, &options, &stored.partition, &recovery), 0);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a client and kvraild say to each other on the local socket, a Unix SOCK_SEQPACKET: one
+ * struct a message, descriptors beside it (SCM_RIGHTS). The connection stays open for as long as
+ * the client lives; its end is the client's end.
+ *
+ *   client   struct attach_hello
+ *   kvraild  struct attach_offer     + index, data (if status is 0; then read-only as rights say)
+ *   client   struct attach_segment   + the client's segment
+ *   kvraild  struct attach_done
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define ATTACH_MAGIC 0x686361747461766bull /* "kvattach" */
+#define ATTACH_VERSION 1
+#define ATTACH_TEXT_MAX 160u
+#define ATTACH_NAME_MAX 32u
+
+enum attach_rights { ATTACH_READ = 0, ATTACH_WRITE = 1 };
+
+struct attach_hello {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t arena_version; /* ARENA_VERSION */
+    uint32_t wish;          /* enum attach_rights */
+    uint32_t zero;
+    char name[ATTACH_NAME_MAX]; /* for people: what the program calls itself; ends with a zero */
+};
+
+struct attach_offer {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t status;     /* 0, or an errno with text: EACCES, EPROTO, EBUSY (too many clients) .. */
+    uint32_t rights;     /* granted, perhaps less than wished */
+    uint32_t slots_max;  /* most hazard slots of the segment */
+    uint64_t pinned_max; /* bytes of values that the client may hold at once */
+    uint64_t arena_id;
+    char text[ATTACH_TEXT_MAX]; /* one line, ends with a zero */
+};
+
+struct attach_segment {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t asymmetric; /* 1: registered for the reclaimer's membarrier */
+};
+
+struct attach_done {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t status;
+    uint32_t id; /* of the client, 1 to CLIENT_ID_MAX */
+    uint32_t zero;
+    char text[ATTACH_TEXT_MAX];
+};
+
+#define CLIENT_ID_MAX ((1u << 24) - 1)
+
+_Static_assert(sizeof(struct attach_hello) == 56, "attach_hello");
+_Static_assert(sizeof(struct attach_offer) == 200, "attach_offer");
+_Static_assert(sizeof(struct attach_segment) == 16, "attach_segment");
+_Static_assert(sizeof(struct attach_done) == 184, "attach_done");
