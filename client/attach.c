@@ -214,8 +214,7 @@ static enum kvr_status make_segment(struct handshake *h, uint32_t held_max, bool
         spec.nr_slots = most / SLOTS_UNIT * SLOTS_UNIT;
     mount->held_max = held_max < spec.nr_slots ? held_max : spec.nr_slots - 1;
     mount->pinned_max = h->offer.pinned_max;
-    mount->lens = calloc(spec.nr_slots, sizeof(*mount->lens));
-    if (!mount->lens || segment_create(&spec, h->offer.arena_id, &mount->segment) != 0 ||
+    if (segment_create(&spec, h->offer.arena_id, &mount->segment) != 0 ||
         hazards_open(&mount->hazards, &mount->segment, asymmetric) != 0)
         return KVR_NO_MEMORY;
     for (unsigned p = 0; p < spec.nr_partitions; p++)

@@ -18,8 +18,8 @@ static enum kvr_status status_of(enum found found)
     return found == FOUND_ABSENT ? KVR_MISS : KVR_LIMIT;
 }
 
-static void describe(struct kvr_view *view, const struct block_view *block, uint32_t number,
-                     uint32_t slot)
+static inline void describe(struct kvr_view *view, const struct block_view *block, uint32_t number,
+                            uint32_t slot)
 {
     *view = (struct kvr_view){.data = block->value,
                               .ref = block->ref,
@@ -32,136 +32,120 @@ static void describe(struct kvr_view *view, const struct block_view *block, uint
                               .mount = number};
 }
 
-/* A block that is pinned becomes the caller's; false: it would be too much, the pin is gone. */
-static bool keep(struct mount *mount, const struct block_view *block, uint32_t slot)
+/* A block that is pinned becomes the caller's; false: that would be too much, the pin is gone. */
+static inline bool keep(struct mount *mount, struct probe *probe, const struct block_view *block)
 {
     if (mount->nr_held >= mount->held_max ||
         mount->held_bytes + block->value_len > mount->pinned_max) {
-        hazard_release(&mount->hazards, slot);
+        probe_let_go(mount, probe);
         return false;
     }
     mount->nr_held++;
     mount->held_bytes += block->value_len;
-    mount->lens[slot] = block->value_len;
     return true;
 }
 
-static void let_go(struct mount *mount, uint32_t slot)
-{
-    mount->nr_held--;
-    mount->held_bytes -= mount->lens[slot];
-    hazard_release(&mount->hazards, slot);
-}
-
-static enum found view_once(struct kvr_client *client, const struct kvr_key *key,
+static enum found view_once(struct kvr_client *client, const struct kvr_key *key, uint64_t now_ns,
                             struct kvr_view *view)
 {
     struct mount *mount = client->local->mount;
+    struct segment_header *header = mount->segment.header;
     struct probe probe;
     struct block_view block;
     enum found found;
-    uint32_t slot;
 
     probe_setup(&probe, mount, key);
     if (probe_fenced(client, &probe))
         return FOUND_UNSURE;
-    found = probe_pin(mount, &probe, coarse_ns(), &block, &slot);
+    found = probe_pin(mount, &probe, now_ns, &block);
     if (found != FOUND) {
-        mount->segment.header->misses += found == FOUND_ABSENT;
+        header->misses += found == FOUND_ABSENT;
         return found;
     }
-    if (!keep(mount, &block, slot))
+    if (!keep(mount, &probe, &block))
         return FOUND_FULL;
     probe_record(mount, &probe, block.ref);
-    mount->segment.header->hits++;
-    mount->segment.header->hit_bytes += block.value_len;
-    describe(view, &block, mount->number, slot);
+    header->hits++;
+    header->hit_bytes += block.value_len;
+    describe(view, &block, mount->number, probe.slot);
     return FOUND;
 }
 
-/* The keys of one batch that are there, up to the first that is not: pinned, but not yet proven. */
-struct batch {
-    struct probe probes[BATCH];
-    struct block_view blocks[BATCH];
-};
-
-static uint32_t pin_batch(struct kvr_client *client, struct batch *batch,
-                          const struct kvr_key *keys, uint32_t n, uint64_t now_ns,
-                          struct kvr_view *views, enum found *why)
+/* Holds the keys of a batch up to the first that it cannot; *why is what became of that one.
+ * Returns how many. */
+static uint32_t hold_batch(struct mount *mount, struct probe *probes, uint32_t n, uint64_t now_ns,
+                           struct kvr_view *views, enum found *why)
 {
-    struct mount *mount = client->local->mount;
+    uint64_t bytes = 0;
     uint32_t i;
 
-    for (i = 0; i < n; i++) {
-        probe_setup(&batch->probes[i], mount, &keys[i]);
-        probe_prefetch(mount, &batch->probes[i]);
-    }
     for (i = 0; i < n; i++)
-        probe_prefetch_block(mount, &batch->probes[i]);
-    for (i = 0; i < n; i++) {
-        uint32_t slot;
-
-        if (probe_fenced(client, &batch->probes[i])) {
-            *why = FOUND_UNSURE;
-            return i;
-        }
-        *why = probe_look(mount, &batch->probes[i], now_ns, &batch->blocks[i]);
-        if (*why != FOUND)
-            return i;
-        slot = hazard_publish(&mount->hazards, batch->blocks[i].ref);
-        if (slot == HAZARD_NONE || !keep(mount, &batch->blocks[i], slot)) {
-            *why = FOUND_FULL;
-            return i;
-        }
-        describe(&views[i], &batch->blocks[i], mount->number, slot);
-    }
-    return n;
-}
-
-/* The look after the fence. Returns how many of the first hold. */
-static uint32_t prove(struct mount *mount, const struct kvr_view *views, uint32_t n)
-{
-    uint32_t good = 0;
-
+        probe_publish(mount, &probes[i]);
     hazard_fence(&mount->hazards);
-    while (good < n && hazard_holds(&mount->arena, views[good].ref))
-        good++;
-    return good;
-}
+    for (i = 0; i < n; i++) {
+        struct block_view block;
 
-static void record(struct mount *mount, const struct probe *probes, const struct kvr_view *views,
-                   uint32_t n)
-{
-    struct segment_header *header = mount->segment.header;
-
-    for (uint32_t i = 0; i < n; i++) {
-        probe_record(mount, &probes[i], views[i].ref);
-        header->hit_bytes += views[i].len;
+        if (probes[i].slot == HAZARD_NONE || !probe_verify(mount, &probes[i], &block)) {
+            probe_let_go(mount, &probes[i]);
+            *why = probe_pin_again(mount, &probes[i], now_ns, &block);
+            if (*why != FOUND)
+                break;
+        }
+        if (!keep(mount, &probes[i], &block)) {
+            *why = FOUND_FULL;
+            break;
+        }
+        probe_record(mount, &probes[i], block.ref);
+        bytes += block.value_len;
+        describe(&views[i], &block, mount->number, probes[i].slot);
     }
-    header->hits += n;
+    for (uint32_t k = i; k < n; k++)
+        probe_let_go(mount, &probes[k]);
+    mount->segment.header->hits += i;
+    mount->segment.header->hit_bytes += bytes;
+    return i;
 }
 
-/* As far as it goes; *why it went no further: FOUND = all are held. */
+static bool fenced(const struct kvr_client *client, const struct probe *probes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (probe_fenced(client, &probes[i]))
+            return true;
+    return false;
+}
+
+/* As far as it goes; *why it went no further: FOUND = all are held. While the cache lines of one
+ * batch are worked on, those of the next are on their way. */
 static uint32_t match_once(struct kvr_client *client, const struct kvr_key *keys, uint32_t nr,
                            struct kvr_view *views, enum found *why)
 {
     struct mount *mount = client->local->mount;
     uint64_t now_ns = coarse_ns();
-    struct batch batch;
-    uint32_t done = 0;
+    struct probe probes[2][BATCH];
+    uint32_t done = 0, ahead = 0;
+    unsigned turn = 0;
 
     *why = FOUND;
+    for (; ahead < nr && ahead < BATCH; ahead++) {
+        probe_setup(&probes[0][ahead], mount, &keys[ahead]);
+        prefetch_read(probes[0][ahead].bucket);
+    }
     while (done < nr && *why == FOUND) {
-        uint32_t most = nr - done < BATCH ? nr - done : BATCH;
-        uint32_t n = pin_batch(client, &batch, keys + done, most, now_ns, views + done, why);
-        uint32_t good = prove(mount, views + done, n);
+        struct probe *now = probes[turn], *next = probes[turn ^= 1];
+        uint32_t n = ahead - done, held, from = ahead;
 
-        for (uint32_t i = good; i < n; i++)
-            let_go(mount, views[done + i].slot);
-        if (good < n)
-            *why = FOUND_UNSURE; /* overwritten just now: what is there instead? */
-        record(mount, batch.probes, views + done, good);
-        done += good;
+        for (uint32_t i = 0; i < n; i++)
+            probe_guess(&now[i]);
+        for (; ahead < nr && ahead - from < BATCH; ahead++) {
+            probe_setup(&next[ahead - from], mount, &keys[ahead]);
+            prefetch_read(next[ahead - from].bucket);
+        }
+        if (fenced(client, now, n)) {
+            *why = FOUND_UNSURE;
+            break;
+        }
+        held = hold_batch(mount, now, n, now_ns, views + done, why);
+        done += held;
     }
     return done;
 }
@@ -208,7 +192,7 @@ enum kvr_status kvr_get_view(struct kvr_client *client, const void *data, size_t
         status = local_usable(client);
         if (status != KVR_OK)
             return status;
-        found = view_once(client, &key, view);
+        found = view_once(client, &key, coarse_ns(), view);
         if (found == FOUND)
             return KVR_OK;
     } while (found == FOUND_UNSURE && wait_more(client, &patience, &key));
@@ -263,7 +247,9 @@ void kvr_release(struct kvr_client *client, const struct kvr_view *views, size_t
         if (!mount || views[i].slot >= mount->hazards.nr_slots ||
             mount->hazards.slots[views[i].slot] != views[i].ref || views[i].ref == 0)
             continue;
-        let_go(mount, views[i].slot);
+        mount->nr_held--;
+        mount->held_bytes -= views[i].len;
+        hazard_release(&mount->hazards, views[i].slot);
         if (mount != local->mount)
             mount_forget(local, mount);
     }

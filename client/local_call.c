@@ -107,12 +107,11 @@ static enum local_outcome get(struct kvr_client *client, struct kvr_call *call, 
     struct block_view block;
     struct probe probe;
     enum found found;
-    uint32_t slot;
 
     probe_setup(&probe, mount, &call->key);
     if (probe_fenced(client, &probe))
         return LOCAL_AGAIN;
-    found = probe_pin(mount, &probe, coarse_ns(), &block, &slot);
+    found = probe_pin(mount, &probe, coarse_ns(), &block);
     if (found == FOUND_UNSURE)
         return LOCAL_AGAIN;
     if (found != FOUND) {
@@ -121,7 +120,7 @@ static enum local_outcome get(struct kvr_client *client, struct kvr_call *call, 
         return LOCAL_DONE;
     }
     call->status = only && block.ref != only ? KVR_STALE : copy_out(client, call, &block);
-    hazard_release(&mount->hazards, slot);
+    probe_let_go(mount, &probe);
     if (call->status == KVR_CORRUPT)
         local_drop(client, &call->key, block.ref);
     if (call->status != KVR_OK)
@@ -166,10 +165,10 @@ static bool match_batch(struct kvr_client *client, struct kvr_call *call, uint32
 
     for (uint32_t i = 0; i < n; i++) {
         probe_setup(&probes[i], mount, &call->keys[from + i]);
-        probe_prefetch(mount, &probes[i]);
+        prefetch_read(probes[i].bucket);
     }
     for (uint32_t i = 0; i < n; i++)
-        probe_prefetch_block(mount, &probes[i]);
+        probe_guess(&probes[i]);
     for (uint32_t i = 0; i < n; i++)
         if (probe_fenced(client, &probes[i]) ||
             !answer(call, from + i, probe_look(mount, &probes[i], now_ns, &block), &block))

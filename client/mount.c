@@ -49,7 +49,6 @@ void mount_close(struct mount *mount, bool forked)
         if (mount->arena.sb)
             arena_close(&mount->arena);
     }
-    free(mount->lens);
     free(mount);
 }
 

@@ -84,8 +84,8 @@ enum kvr_status kvr_do_batch(struct kvr_client *client, struct kvr_call *calls, 
         if (served(client, &calls[i]))
             continue;
         waited++;
-        started++;
         status = task_start(client, &calls[i], &waited);
+        started += status == KVR_OK;
         if (status != KVR_OK) {
             calls[i].status = status;
             waited--;
