@@ -67,8 +67,8 @@ static enum kvr_status reserve(struct turn *turn, const struct kvr_op *op, const
 }
 
 /* Copies and seals. */
-static void store(struct turn *turn, const struct kvr_op *op, enum kvr_status status, uint32_t block,
-                  const void *value, uint32_t len, uint32_t crc)
+static void store(struct turn *turn, const struct kvr_op *op, enum kvr_status status,
+                  uint32_t block, const void *value, uint32_t len, uint32_t crc)
 {
     uint64_t ref = 0;
 
@@ -131,11 +131,12 @@ static void place(struct turn *turn, const struct kvr_op *op)
         refuse(turn, op, status);
         return;
     }
-    *place = (struct near_place){.block = block,
-                                 .len = req->value_len,
-                                 .ticket = req->ticket,
-                                 .ref = block_ref(near->arena.maps[0].descs[block].generation, block),
-                                 .open = true};
+    *place =
+        (struct near_place){.block = block,
+                            .len = req->value_len,
+                            .ticket = req->ticket,
+                            .ref = block_ref(near->arena.maps[0].descs[block].generation, block),
+                            .open = true};
     rep = say(turn, op, KVR_OK, sizeof(*rep));
     rep->ref = place->ref;
     rep->place = (uint64_t)(partition_value(near->partition, block) - near->arena.data);
@@ -184,8 +185,8 @@ static void get_meta(struct turn *turn, const struct kvr_op *op)
     rep->value_crc = block.value_crc;
     rep->ref = block.ref;
     rep->tier = KVR_TIER_HOST;
-    rep->pinned = partition_lease(turn->near->partition, block.block, req->lease_ms,
-                                  near_ms(turn->near));
+    rep->pinned =
+        partition_lease(turn->near->partition, block.block, req->lease_ms, near_ms(turn->near));
 }
 
 static void hello(struct turn *turn, const struct kvr_op *op)

@@ -253,8 +253,8 @@ static bool shake(struct near_server *near, int socket)
     unsigned at = near->nr_clients;
     int fd;
 
-    if (hear(socket, &hello, sizeof(hello), &fd) != sizeof(hello) ||
-        hello.magic != ATTACH_MAGIC || hello.arena_version != ARENA_VERSION)
+    if (hear(socket, &hello, sizeof(hello), &fd) != sizeof(hello) || hello.magic != ATTACH_MAGIC ||
+        hello.arena_version != ARENA_VERSION)
         return false;
     if (!offer_arena(near, socket, &hello) || hear(socket, &word, sizeof(word), &fd) <= 0)
         return false;
