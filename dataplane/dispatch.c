@@ -59,7 +59,7 @@ static void refuse(struct core *core, struct request *request, enum kvr_status s
 
 static bool may_park(const struct request *request)
 {
-    return request->nr_mutations > 0 || request->uploads || request->gets;
+    return (request->kinds & (OPS_MUTATE | OPS_UPLOADS | 1u << KVR_GET)) != 0;
 }
 
 /* Answers BUSY when too much waits already, from the least important on. */
@@ -98,6 +98,10 @@ void dispatch_new(struct core *core, struct request *request)
     }
     if (likely(request->plain && core->nr_parked == 0) && get_plain(core, request))
         return;
+    if (unlikely((request->kinds & OPS_LOCAL) != 0)) {
+        refuse(core, request, KVR_BAD_OP, DROP_bad_op);
+        return;
+    }
     set_deadline(core, request);
     if (!shed(core, request))
         dispatch_run(core, request);
@@ -116,7 +120,7 @@ static void admit(struct core *core, struct request *request)
                                                   core_session_keep_ms(core), &session);
         request->session = session;
         counter_set(&core->stats->sessions, session_count(core->sessions));
-    } else if (request->uploads && request->hdr.seq != 0) {
+    } else if ((request->kinds & OPS_UPLOADS) && request->hdr.seq != 0) {
         session = session_find(core->sessions, request->hdr.session, request->hdr.partition);
         session_refresh(core->sessions, session, request->hdr.floor, core->now_ms);
     }

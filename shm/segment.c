@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes, checks and maps the segment of a client. All offsets follow from its spec, by the same
- * arithmetic on both sides; the server reads the spec once and never again. */
+/* Makes, checks and maps a client's segment. The server's side reads the header once, into a
+ * private copy, and from then on knows every offset from that; the client may write what it likes
+ * afterwards. Slow path: main thread, or a client's call that attaches. */
 #include "shm/segment.h"
 
 #include <errno.h>
@@ -14,120 +15,121 @@
 
 #include "base/hash.h"
 
-#define PAGE 4096u
-#define SLOTS_MIN 64u
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define PAGE 4096u
+#define REQUESTS_OFF sizeof(struct segment_group)
+#define RING_SIZE ((size_t)SEGMENT_CELLS * SEGMENT_CELL)
+#define GROUP_SIZE (REQUESTS_OFF + 2 * RING_SIZE + SEGMENT_ACCESSES * sizeof(uint64_t))
+
+_Static_assert(GROUP_SIZE % CACHE_LINE == 0, "groups lie on cache lines");
 
 static uint32_t layout_hash(void)
 {
+#define AT(type, field) offsetof(struct type, field)
     static const uint32_t shape[] = {
         sizeof(struct segment_header),
-        offsetof(struct segment_header, spec),
-        offsetof(struct segment_header, slots_used),
-        offsetof(struct segment_header, hits),
-        sizeof(struct segment_group),
-        offsetof(struct segment_group, request_head),
-        offsetof(struct segment_group, completion_tail),
-        offsetof(struct segment_group, access_tail),
-        sizeof(struct segment_cell),
+        AT(segment_header, spec),
+        AT(segment_header, arena_id),
+        AT(segment_header, slots_used),
+        AT(segment_header, closed),
+        AT(segment_header, put_bytes),
+        AT(segment_group, request_tail),
+        AT(segment_group, request_head),
+        AT(segment_group, completion_tail),
+        AT(segment_group, completion_head),
+        AT(segment_group, access_tail),
+        AT(segment_cell, bytes),
         SEGMENT_CELLS,
+        SEGMENT_CELL,
         SEGMENT_ACCESSES,
+        GROUP_SIZE,
+        PAGE,
     };
-
+#undef AT
     return (uint32_t)XXH3_64bits(shape, sizeof(shape));
-}
-
-static size_t round_up(size_t bytes, size_t multiple)
-{
-    return (bytes + multiple - 1) / multiple * multiple;
-}
-
-static size_t group_size(void)
-{
-    return sizeof(struct segment_group) + 2 * SEGMENT_CELLS * sizeof(struct segment_cell) +
-           SEGMENT_ACCESSES * sizeof(uint64_t);
 }
 
 static size_t groups_off(const struct segment_spec *spec)
 {
-    return round_up(sizeof(struct segment_header) + spec->nr_slots * sizeof(uint64_t), PAGE);
+    return sizeof(struct segment_header) + spec->nr_slots * sizeof(uint64_t);
 }
 
 static size_t staging_off(const struct segment_spec *spec)
 {
-    return round_up(groups_off(spec) + spec->nr_partitions * group_size(), PAGE);
+    size_t end = groups_off(spec) + spec->nr_partitions * GROUP_SIZE;
+
+    return (end + PAGE - 1) / PAGE * PAGE;
 }
 
 static bool spec_valid(const struct segment_spec *spec)
 {
-    return spec->nr_slots >= SLOTS_MIN && spec->nr_slots <= SEGMENT_SLOTS_MAX &&
-           spec->nr_slots % SLOTS_MIN == 0 && spec->nr_partitions >= 1 &&
-           spec->nr_partitions <= KVR_PARTITIONS_MAX && spec->staging_size % PAGE == 0 &&
-           spec->staging_size <= SEGMENT_STAGING_MAX;
+    return spec->nr_slots >= 64 && spec->nr_slots <= SEGMENT_SLOTS_MAX &&
+           spec->nr_slots % 64 == 0 && spec->nr_partitions >= 1 &&
+           spec->nr_partitions <= KVR_PARTITIONS_MAX && spec->staging_size <= SEGMENT_STAGING_MAX &&
+           spec->staging_size % PAGE == 0;
 }
 
-/* spec is valid, bytes of the segment begin at base. */
-static void place_all(struct segment *segment, uint8_t *base, const struct segment_spec *spec,
-                      size_t size, int fd)
+/* 0, or -errno; spec is valid and the file has its size. */
+static int map(int fd, const struct segment_spec *spec, struct segment *segment)
 {
-    *segment = (struct segment){.header = (struct segment_header *)base,
-                                .slots = (uint64_t *)(base + sizeof(struct segment_header)),
-                                .groups = base + groups_off(spec),
-                                .staging = base + staging_off(spec),
-                                .spec = *spec,
-                                .size = size,
-                                .fd = fd};
-}
-
-static int map(int fd, size_t size, uint8_t **base)
-{
-    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    size_t size = staging_off(spec) + spec->staging_size;
+    uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
     if (at == MAP_FAILED)
         return -errno;
-    *base = at;
+    *segment = (struct segment){
+        .header = (struct segment_header *)(void *)at,
+        .slots = (uint64_t *)(void *)(at + sizeof(struct segment_header)),
+        .groups = at + groups_off(spec),
+        .staging = at + staging_off(spec),
+        .spec = *spec,
+        .size = size,
+        .fd = fd,
+    };
     return 0;
 }
 
 int segment_create(const struct segment_spec *spec, uint64_t arena_id, struct segment *segment)
 {
-    size_t size;
-    uint8_t *base = NULL;
-    int fd, rc;
+    int fd, error;
 
+    memset(segment, 0, sizeof(*segment));
+    segment->fd = -1;
     if (!spec_valid(spec))
         return -EINVAL;
-    size = staging_off(spec) + spec->staging_size;
     fd = memfd_create("kvrail-client", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    rc = ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? -errno : 0;
-    if (!rc)
-        rc = map(fd, size, &base);
-    if (rc) {
+    if (ftruncate(fd, (off_t)(staging_off(spec) + spec->staging_size)) < 0 ||
+        fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+        error = -errno;
+    else
+        error = map(fd, spec, segment);
+    if (error) {
         close(fd);
-        return rc;
+        return error;
     }
-    place_all(segment, base, spec, size, fd);
-    segment->header->spec = *spec;
     segment->header->version = SEGMENT_VERSION;
     segment->header->layout_hash = layout_hash();
+    segment->header->spec = *spec;
     segment->header->arena_id = arena_id;
     __atomic_store_n(&segment->header->magic, SEGMENT_MAGIC, __ATOMIC_RELEASE);
     return 0;
 }
 
-/* Nothing that its owner can do later may make an access of ours fail. */
-static int size_of(int fd, size_t *size)
+/* A file that its maker could still shrink, or whose pages may be missing when they are touched,
+ * would kill whoever maps it. Ordinary files never carry these seals. */
+static int file_check(int fd, size_t *size)
 {
-    int seals = fcntl(fd, F_GET_SEALS);
     struct statfs fs;
     struct stat st;
+    int seals;
 
     if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
         return -errno;
+    seals = fcntl(fd, F_GET_SEALS);
     if (!S_ISREG(st.st_mode) || fs.f_type != TMPFS_MAGIC || seals < 0 || (seals & SEALS) != SEALS ||
-        st.st_size < PAGE)
+        st.st_size < (off_t)sizeof(struct segment_header))
         return -EINVAL;
     *size = (size_t)st.st_size;
     return 0;
@@ -137,26 +139,25 @@ int segment_attach(int fd, uint32_t nr_partitions, uint64_t arena_id, struct seg
 {
     struct segment_header copy;
     size_t size = 0;
-    uint8_t *base = NULL;
-    int rc = size_of(fd, &size);
+    ssize_t got;
+    int error;
 
-    if (!rc)
-        rc = map(fd, size, &base);
-    if (rc)
-        return rc;
-    memcpy(&copy, base, sizeof(copy));
-    if (copy.magic != SEGMENT_MAGIC || !spec_valid(&copy.spec) ||
-        staging_off(&copy.spec) + copy.spec.staging_size != size ||
-        copy.spec.nr_partitions != nr_partitions || copy.arena_id != arena_id)
-        rc = -EINVAL;
-    if (copy.magic == SEGMENT_MAGIC &&
-        (copy.version != SEGMENT_VERSION || copy.layout_hash != layout_hash()))
-        rc = -EPROTO;
-    if (rc)
-        munmap(base, size);
-    else
-        place_all(segment, base, &copy.spec, size, fd);
-    return rc;
+    memset(segment, 0, sizeof(*segment));
+    segment->fd = -1;
+    error = file_check(fd, &size);
+    if (error)
+        return error;
+    got = pread(fd, &copy, sizeof(copy), 0);
+    if (got != (ssize_t)sizeof(copy))
+        return got < 0 ? -errno : -EINVAL;
+    if (copy.magic != SEGMENT_MAGIC)
+        return -EINVAL;
+    if (copy.version != SEGMENT_VERSION || copy.layout_hash != layout_hash())
+        return -EPROTO;
+    if (!spec_valid(&copy.spec) || copy.spec.nr_partitions != nr_partitions ||
+        copy.arena_id != arena_id || size != staging_off(&copy.spec) + copy.spec.staging_size)
+        return -EINVAL;
+    return map(fd, &copy.spec, segment);
 }
 
 void segment_close(struct segment *segment)
@@ -165,17 +166,18 @@ void segment_close(struct segment *segment)
         return;
     munmap(segment->header, segment->size);
     close(segment->fd);
-    *segment = (struct segment){.fd = -1};
+    memset(segment, 0, sizeof(*segment));
+    segment->fd = -1;
 }
 
 struct segment_rings segment_rings_of(const struct segment *segment, unsigned partition)
 {
-    uint8_t *at = segment->groups + partition * group_size();
-    struct segment_rings rings = {.group = (struct segment_group *)at};
+    uint8_t *group = segment->groups + partition * GROUP_SIZE;
 
-    at += sizeof(struct segment_group);
-    rings.requests = (struct segment_cell *)at;
-    rings.completions = rings.requests + SEGMENT_CELLS;
-    rings.accesses = (uint64_t *)(rings.completions + SEGMENT_CELLS);
-    return rings;
+    return (struct segment_rings){
+        .group = (struct segment_group *)(void *)group,
+        .requests = (struct segment_cell *)(void *)(group + REQUESTS_OFF),
+        .completions = (struct segment_cell *)(void *)(group + REQUESTS_OFF + RING_SIZE),
+        .accesses = (uint64_t *)(void *)(group + REQUESTS_OFF + 2 * RING_SIZE),
+    };
 }
