@@ -9,8 +9,11 @@
 #include "shm/bucket.h"
 
 /* An owner that died or was descheduled in the middle of a change leaves an odd version behind;
- * after so many looks the key counts as not stored. */
+ * after so many looks nothing is known of the key. */
 #define INDEX_TRIES 2048u
+#define BURST                                                                                      \
+    64u /* keys in flight: hides the latency of memory, and what they need stays in L1             \
+         */
 
 static inline void cpu_relax(void)
 {
@@ -48,19 +51,24 @@ static inline bool inside(const struct arena *arena, uint32_t place, uint32_t by
     return (uint64_t)place * DATA_UNIT + bytes <= arena->data_size;
 }
 
-static inline bool key_equal(const struct arena *arena, const struct block_desc *desc,
-                             const void *key, uint32_t key_len)
+/* Whether it is the key's sealed block. Copies all but the key. */
+static inline bool desc_match(const struct arena *arena, const struct block_desc *shared,
+                              const void *key, uint32_t key_len, struct block_desc *copy)
 {
-    if (desc->key_len != key_len)
+    uint32_t place;
+
+    desc_copy_head(copy, shared);
+    if (copy->state != BLOCK_SEALED || copy->key_len != key_len)
         return false;
     if (key_len <= KEY_INLINE)
-        return !memcmp(desc->key, key, key_len);
-    return inside(arena, desc->far_key.place, key_len) &&
-           !memcmp(arena->data + (uint64_t)desc->far_key.place * DATA_UNIT, key, key_len);
+        return desc_key_equal(shared, key, key_len);
+    place = shared_load(&shared->far_key.place);
+    return inside(arena, place, key_len) &&
+           !memcmp(arena->data + (uint64_t)place * DATA_UNIT, key, key_len);
 }
 
-/* Walks the chain once. Finds the block's index and copies its descriptor, or BLOCK_NONE; what it
- * says counts only if the version is still the same afterwards. */
+/* Walks the chain once. Finds the block's index and copies its descriptor but for the key, or
+ * BLOCK_NONE; what it says counts only if the version is still the same afterwards. */
 static uint32_t chain_search(const struct arena *arena, const struct part_map *map, uint32_t head,
                              uint16_t tag, const void *key, uint32_t key_len,
                              struct block_desc *desc)
@@ -75,8 +83,7 @@ static uint32_t chain_search(const struct arena *arena, const struct part_map *m
 
             if (block >= map->nr_blocks)
                 continue;
-            desc_copy(desc, &map->descs[block]);
-            if (desc->state == BLOCK_SEALED && key_equal(arena, desc, key, key_len))
+            if (desc_match(arena, &map->descs[block], key, key_len, desc))
                 return block;
         }
         next = shared_load(&bucket->next);
@@ -87,8 +94,25 @@ static uint32_t chain_search(const struct arena *arena, const struct part_map *m
     return BLOCK_NONE;
 }
 
-bool index_find(const struct arena *arena, unsigned partition, struct key_hash hash,
-                const void *key, uint32_t key_len, uint32_t now_ms, struct block_view *view)
+static inline void view_set(const struct arena *arena, const struct part_map *map,
+                            unsigned partition, uint32_t block, const struct block_desc *desc,
+                            uint32_t now_ms, struct block_view *view)
+{
+    *view = (struct block_view){
+        .ref = block_ref(desc->generation, partition * map->nr_blocks + block),
+        .block = block,
+        .value_len = desc->value_len,
+        .value_crc = desc->value_crc,
+        .ttl_ms = desc->flags & DESC_EXPIRES ? desc->expiry_ms - now_ms : 0,
+        .tenant = desc->tenant,
+        .layout = desc->layout,
+        .value = arena->data + (uint64_t)desc->place * DATA_UNIT,
+    };
+}
+
+enum index_result index_look(const struct arena *arena, unsigned partition, struct key_hash hash,
+                             const void *key, uint32_t key_len, uint32_t now_ms,
+                             struct block_view *view)
 {
     const struct part_map *map = &arena->maps[partition];
     uint32_t head = hash_bucket(hash, map->nr_buckets);
@@ -106,18 +130,96 @@ bool index_find(const struct arena *arena, unsigned partition, struct key_hash h
             continue;
         if (block == BLOCK_NONE || expiry_passed(desc.flags, desc.expiry_ms, now_ms) ||
             !inside(arena, desc.place, desc.value_len))
-            return false;
-        *view = (struct block_view){
-            .ref = block_ref(desc.generation, partition * map->nr_blocks + block),
-            .block = block,
-            .value_len = desc.value_len,
-            .value_crc = desc.value_crc,
-            .ttl_ms = desc.flags & DESC_EXPIRES ? desc.expiry_ms - now_ms : 0,
-            .tenant = desc.tenant,
-            .layout = desc.layout,
-            .value = arena->data + (uint64_t)desc.place * DATA_UNIT,
-        };
-        return true;
+            return INDEX_MISS;
+        view_set(arena, map, partition, block, &desc, now_ms, view);
+        return INDEX_HIT;
     }
-    return false;
+    return INDEX_UNDECIDED;
+}
+
+bool index_find(const struct arena *arena, unsigned partition, struct key_hash hash,
+                const void *key, uint32_t key_len, uint32_t now_ms, struct block_view *view)
+{
+    return index_look(arena, partition, hash, key, key_len, now_ms, view) == INDEX_HIT;
+}
+
+/* Bursts: what one pass over some keys leaves for the next. */
+struct ahead {
+    const struct bucket *bucket;
+    uint32_t version, block; /* BLOCK_NONE: no tag of the first bucket is the key's */
+};
+
+static inline void burst_hash(const struct arena *arena, struct index_probe *probe,
+                              struct ahead *ahead)
+{
+    const struct part_map *map;
+
+    probe->hash = hash_key(probe->key, probe->key_len, arena->sb->seed);
+    probe->partition = hash_partition(probe->hash, arena->nr_partitions);
+    map = &arena->maps[probe->partition];
+    ahead->bucket = &map->buckets[hash_bucket(probe->hash, map->nr_buckets)];
+    prefetch_read(ahead->bucket);
+}
+
+static inline void burst_bucket(const struct arena *arena, const struct index_probe *probe,
+                                struct ahead *ahead)
+{
+    const struct part_map *map = &arena->maps[probe->partition];
+    uint32_t hits;
+
+    ahead->version = shared_load(&ahead->bucket->version);
+    hits = bucket_match(ahead->bucket, hash_tag(probe->hash));
+    ahead->block = BLOCK_NONE;
+    if (!hits)
+        return;
+    ahead->block = shared_load(&ahead->bucket->blocks[__builtin_ctz(hits)]);
+    if (ahead->block < map->nr_blocks)
+        prefetch_read(&map->descs[ahead->block]);
+}
+
+/* The common cases: the first block with the key's tag is the key's, or there is none and no
+ * overflow bucket. False: anything else. */
+static inline bool burst_settle(const struct arena *arena, struct index_probe *probe,
+                                const struct ahead *ahead, uint32_t now_ms)
+{
+    const struct part_map *map = &arena->maps[probe->partition];
+    struct block_desc desc;
+
+    if (ahead->version & 1)
+        return false;
+    if (ahead->block == BLOCK_NONE) {
+        probe->result = INDEX_MISS;
+        if (shared_load(&ahead->bucket->next))
+            return false;
+        return __atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) == ahead->version;
+    }
+    if (ahead->block >= map->nr_blocks ||
+        !desc_match(arena, &map->descs[ahead->block], probe->key, probe->key_len, &desc) ||
+        __atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) != ahead->version ||
+        expiry_passed(desc.flags, desc.expiry_ms, now_ms) ||
+        !inside(arena, desc.place, desc.value_len))
+        return false;
+    probe->result = INDEX_HIT;
+    view_set(arena, map, probe->partition, ahead->block, &desc, now_ms, &probe->view);
+    return true;
+}
+
+void index_look_burst(const struct arena *arena, struct index_probe *probes, size_t nr,
+                      uint32_t now_ms)
+{
+    struct ahead ahead[BURST];
+
+    for (size_t done = 0; done < nr; done += BURST) {
+        size_t some = nr - done < BURST ? nr - done : BURST;
+        struct index_probe *probe = probes + done;
+
+        for (size_t i = 0; i < some; i++)
+            burst_hash(arena, &probe[i], &ahead[i]);
+        for (size_t i = 0; i < some; i++)
+            burst_bucket(arena, &probe[i], &ahead[i]);
+        for (size_t i = 0; i < some; i++)
+            if (!burst_settle(arena, &probe[i], &ahead[i], now_ms))
+                probe[i].result = index_look(arena, probe[i].partition, probe[i].hash, probe[i].key,
+                                             probe[i].key_len, now_ms, &probe[i].view);
+    }
 }

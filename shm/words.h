@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "shm/layout.h"
 
@@ -15,24 +16,51 @@
 
 #define DESC_WORDS (sizeof(struct block_desc) / sizeof(uint64_t))
 
-/* Reader's copy; consistent only if the bucket's version says so. */
-static inline void desc_copy(struct block_desc *copy, const struct block_desc *shared)
+/* Reader's copy of all but the key; consistent only if the bucket's version says so. */
+static inline void desc_copy_head(struct block_desc *copy, const struct block_desc *shared)
 {
     const uint64_t *from = (const uint64_t *)(const void *)shared;
     uint64_t *to = (uint64_t *)(void *)copy;
 
-    for (size_t i = 0; i < DESC_WORDS; i++)
-        to[i] = shared_load(&from[i]);
+    to[0] = shared_load(&from[0]);
+    to[1] = shared_load(&from[1]);
+    to[2] = shared_load(&from[2]);
+    to[3] = shared_load(&from[3]);
 }
 
-/* Owner's write of a whole descriptor. */
+/* Whether the descriptor's inline key is this one; len 1 .. KEY_INLINE. */
+static inline bool desc_key_equal(const struct block_desc *shared, const uint8_t *key, uint32_t len)
+{
+    uint64_t word, tail = 0;
+    uint32_t i = 0, rest = len % 8;
+
+    for (; i < len / 8; i++) {
+        memcpy(&word, key + (size_t)i * 8, sizeof(word));
+        if (shared_load(&shared->key_words[i]) != word)
+            return false;
+    }
+    if (!rest)
+        return true;
+    if (len >= 8) {
+        memcpy(&tail, key + len - 8, sizeof(tail));
+        tail >>= 64 - 8 * rest;
+    } else {
+        for (uint32_t byte = 0; byte < rest; byte++)
+            tail |= (uint64_t)key[byte] << 8 * byte;
+    }
+    return (shared_load(&shared->key_words[i]) ^ tail) << (64 - 8 * rest) == 0;
+}
+
+/* Owner's write of a whole descriptor. The word with generation and state comes last: an owner that
+ * dies before it leaves the state as it was, and the rest then means nothing. */
 static inline void desc_publish(struct block_desc *shared, const struct block_desc *fresh)
 {
     const uint64_t *from = (const uint64_t *)(const void *)fresh;
     uint64_t *to = (uint64_t *)(void *)shared;
 
-    for (size_t i = 0; i < DESC_WORDS; i++)
+    for (size_t i = 1; i < DESC_WORDS; i++)
         shared_store(&to[i], from[i]);
+    shared_store(&to[0], from[0]);
 }
 
 static inline bool expiry_passed(uint8_t flags, uint32_t expiry_ms, uint32_t now_ms)
