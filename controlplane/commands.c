@@ -8,6 +8,8 @@
 #include "controlplane/option_value.h"
 
 #define ERRORS_DEFAULT 20
+#define PINS_DEFAULT 100
+#define PINS_MAX 10000
 
 static void run_status(struct kvraild *kvraild, uint64_t token, const json_t *request)
 {
@@ -107,6 +109,43 @@ static void run_ping(struct kvraild *kvraild, uint64_t token, const json_t *requ
                json_pack("{s:s, s:i}", "version", KVRAIL_VERSION, "pid", (int)getpid()));
 }
 
+static void run_clients(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    (void)request;
+    ctl_answer(&kvraild->ctl, token, clients_build(kvraild));
+}
+
+static void run_client_drop(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    json_int_t id = json_integer_value(json_object_get(request, "client"));
+    struct client *client =
+        id >= 1 && id <= CLIENT_ID_MAX ? clients_find(kvraild, (uint32_t)id) : NULL;
+
+    if (!client) {
+        ctl_refuse(&kvraild->ctl, token, "client: no client with this id is attached");
+        return;
+    }
+    ctl_answer(
+        &kvraild->ctl, token,
+        json_pack("{s:I, s:i, s:s}", "id", id, "pid", (int)client->spec.pid, "name", client->name));
+    clients_drop(client, "it was dropped as asked for");
+}
+
+static void run_pins(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    const json_t *client = json_object_get(request, "client");
+    const json_t *limit = json_object_get(request, "limit");
+    json_int_t id = client ? json_integer_value(client) : 0;
+    json_int_t n = limit ? json_integer_value(limit) : PINS_DEFAULT;
+
+    if ((client && !json_is_integer(client)) || id < 0 || id > CLIENT_ID_MAX)
+        ctl_refuse(&kvraild->ctl, token, "client: must be the id of a client");
+    else if ((limit && !json_is_integer(limit)) || n < 0 || n > PINS_MAX)
+        ctl_refuse(&kvraild->ctl, token, "limit: must be a number from 0 to %d", PINS_MAX);
+    else
+        ctl_answer(&kvraild->ctl, token, pins_build(kvraild, (uint32_t)id, (unsigned)n));
+}
+
 static void run_restart(struct kvraild *kvraild, uint64_t token, const json_t *request)
 {
     const json_t *cold = json_object_get(request, "cold");
@@ -128,9 +167,18 @@ static const struct command {
     const char *name;
     void (*run)(struct kvraild *kvraild, uint64_t token, const json_t *request);
 } commands[] = {
-    {"status", run_status},   {"stat", run_stat},     {"errors", run_errors},
-    {"latency", run_latency}, {"config", run_config}, {"config-set", run_config_set},
-    {"ping", run_ping},       {"stop", run_stop},     {"restart", run_restart},
+    {"status", run_status},
+    {"stat", run_stat},
+    {"errors", run_errors},
+    {"latency", run_latency},
+    {"config", run_config},
+    {"config-set", run_config_set},
+    {"ping", run_ping},
+    {"stop", run_stop},
+    {"restart", run_restart},
+    {"clients", run_clients},
+    {"client-drop", run_client_drop},
+    {"pins", run_pins},
 };
 
 void commands_run(void *owner, uint64_t token, const json_t *request)
