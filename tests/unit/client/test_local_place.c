@@ -271,7 +271,7 @@ Test(local_place, puts_ride_over_restarts_with_the_right_bytes)
 
 Test(local_place, a_value_too_large_for_anything_fails_clearly)
 {
-    struct kvr_client *client = open_near(ATTACH_READ, 300);
+    struct kvr_client *client = open_near(ATTACH_READ, 20000);
     uint8_t *bytes = calloc(1, (size_t)KVR_VALUE_MAX + 1);
 
     cr_assert_eq(kvr_put(client, "key", 3, bytes, (size_t)KVR_VALUE_MAX + 1, 0), KVR_TOO_LARGE);
