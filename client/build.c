@@ -114,6 +114,32 @@ void build_commit(struct writer *writer, enum kvr_opcode op, uint64_t upload, ui
     begin_record(writer, op, 0, &req, sizeof(req), 0);
 }
 
+void build_place(struct writer *writer, const struct kvr_place_req *req, const void *key,
+                 uint32_t key_len)
+{
+    struct kvr_op *record =
+        begin_record(writer, KVR_PLACE, req->op.flags, req, sizeof(*req), key_len);
+
+    append_to(writer, record, key, key_len);
+}
+
+void build_store(struct writer *writer, const struct kvr_store_req *req, const void *key,
+                 uint32_t key_len)
+{
+    struct kvr_op *record =
+        begin_record(writer, KVR_STORE, req->op.flags, req, sizeof(*req), key_len);
+
+    append_to(writer, record, key, key_len);
+}
+
+void build_seal(struct writer *writer, enum kvr_opcode op, uint64_t ref, uint32_t ticket,
+                uint32_t value_crc)
+{
+    struct kvr_seal_req req = {.ref = ref, .ticket = ticket, .value_crc = value_crc};
+
+    begin_record(writer, op, 0, &req, sizeof(req), 0);
+}
+
 struct kvr_match_req *build_match(struct writer *writer, uint8_t flags, uint16_t nr_keys,
                                   uint16_t key_size, uint16_t lease_ms)
 {

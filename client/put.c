@@ -29,12 +29,19 @@ static uint32_t put_weight(const struct kvr_client *, const struct task *)
     return 0;
 }
 
+bool put_is_small(const struct kvr_client *client, const struct kvr_call *call)
+{
+    uint32_t room = client->max_datagram - (uint32_t)sizeof(struct kvr_hdr);
+
+    return call->value_len <= room &&
+           build_put_size(call->key.len, (uint32_t)call->value_len) <= room;
+}
+
 static void put_restart(struct kvr_client *client, struct task *task)
 {
     const struct kvr_call *call = task->call;
     uint32_t room = client->max_datagram - (uint32_t)sizeof(struct kvr_hdr);
-    bool small =
-        call->value_len <= room && build_put_size(call->key.len, (uint32_t)call->value_len) <= room;
+    bool small = put_is_small(client, call);
 
     datagram_abandon(client, task);
     task_unqueue(client, task);

@@ -332,6 +332,21 @@ unmap_index:
     return error;
 }
 
+/* A dead owner may have left it odd. */
+void arena_recovery_begin(struct arena *arena)
+{
+    uint64_t before = arena->sb->recovery;
+
+    /* The stores to the buckets that follow release, so none of them is seen before this one. */
+    __atomic_store_n(&arena->sb->recovery, (before + 1) | 1, __ATOMIC_RELEASE);
+}
+
+void arena_recovery_end(struct arena *arena)
+{
+    /* Pairs with arena_recovery: whoever sees it sees all buckets rebuilt. */
+    __atomic_store_n(&arena->sb->recovery, arena->sb->recovery + 1, __ATOMIC_RELEASE);
+}
+
 void arena_close(struct arena *arena)
 {
     if (!arena->sb)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The two memfds: create and format (kvraild), attach (everyone). Slow path, one thread at a time
+/* The two segments: create and format (kvraild), attach (everyone). Slow path, one thread at a time
  * per struct arena; the mapped memory itself is shared as layout.h says. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "shm/layout.h"
 #include "shm/stats.h"
@@ -43,6 +44,7 @@ struct arena {
     uint64_t region_size;
     int index_fd, data_fd;
     bool index_writable, data_writable, hugepages;
+    bool sealed; /* memfds; else files, which whoever may write them may also shrink */
 };
 
 enum arena_rights { ARENA_READ = 0, ARENA_WRITE_INDEX = 1, ARENA_WRITE_DATA = 2 };
@@ -52,10 +54,51 @@ enum arena_rights { ARENA_READ = 0, ARENA_WRITE_INDEX = 1, ARENA_WRITE_DATA = 2 
  * -errno. With HUGEPAGES_AUTO ordinary pages are used where there are not enough huge ones. */
 [[nodiscard]] int arena_create(const struct arena_spec *spec, struct arena *arena);
 
-/* Maps segments that arena_create made; duplicates nothing: the descriptors become the arena's.
- * rights: enum arena_rights or'ed. Everything in the superblock is checked against the real sizes.
- * 0, -EPROTO (another version or layout), -EINVAL (not an arena, or damaged), -errno. */
+/* The same in the files PATH.index and PATH.data, which must lie on tmpfs or hugetlbfs and outlive
+ * every process: an arena that they hold already is taken up again, else they are made, with all
+ * their memory at once. anew: they are made in any case; what others still map stays as it is.
+ * spec->hugepages does not count: the file system decides. *resumed says which it was.
+ * While the index's descriptor or a copy of it is open anywhere, nobody else can open the files.
+ * -EPROTO: another version or layout; -EINVAL: damaged, of another geometry than spec wants, or
+ * spec out of range; -EBUSY: another server has them; -ETXTBSY: clients of the last server still
+ * read them (arena_lend), so nothing in them may be overwritten yet; -EMEDIUMTYPE: another file
+ * system; -ENOSPC, -errno. With anew 1 all but the last four and -EBUSY are overcome. */
+[[nodiscard]] int arena_open_files(const struct arena_spec *spec, const char *path, bool anew,
+                                   struct arena *arena, bool *resumed);
+
+/* Descriptors of the segments to hand to another process: read-only ones, but for the data with
+ * ARENA_WRITE_DATA. Those of files are marked, so that nobody resumes the files (-ETXTBSY) while
+ * their holder lives. 0 or -errno; the caller closes them. */
+[[nodiscard]] int arena_lend(const struct arena *arena, unsigned rights, int *index_fd,
+                             int *data_fd);
+
+/* Notes in the superblock what time it is, for a server that resumes the files after a reboot or a
+ * long while. At a clean end, and now and then before. Needs a writable index. */
+void arena_clock_note(const struct arena *arena);
+
+/* The dataplane calls begin before it opens the first partition and end after the last: between
+ * them buckets are empty that will not be, and a client's miss counts for nothing. A client loads
+ * arena_recovery before and after a lookup that found nothing: the miss counts if both are the same
+ * even number. */
+void arena_recovery_begin(struct arena *arena);
+void arena_recovery_end(struct arena *arena);
+static inline uint64_t arena_recovery(const struct arena *arena)
+{
+    /* Pairs with the releases of begin and end, and of every store to the buckets between them. */
+    return __atomic_load_n(&arena->sb->recovery, __ATOMIC_ACQUIRE);
+}
+
+/* Maps segments that arena_create or arena_open_files made; duplicates nothing: the descriptors
+ * become the arena's. rights: enum arena_rights or'ed. Everything in the superblock is checked
+ * against the real sizes. What is no memfd sealed against shrinking must be a file on tmpfs or
+ * hugetlbfs that only root, this process's user, or trusted_uid may write (and so shrink).
+ * 0, -EPROTO (another version or layout), -EINVAL (not an arena, or damaged), -EACCES (others may
+ * write it), -errno. */
 [[nodiscard]] int arena_attach(int index_fd, int data_fd, unsigned rights, struct arena *arena);
+/* trusted_uid: of a server that the caller trusts not to shrink its files, as the socket's peer
+ * credentials name it. */
+[[nodiscard]] int arena_attach_from(uid_t trusted_uid, int index_fd, int data_fd, unsigned rights,
+                                    struct arena *arena);
 
 /* Unmaps and closes. */
 void arena_close(struct arena *arena);

@@ -5,6 +5,9 @@
  * the slots. One of the two sees the other. docs/memory-model.md has the argument, tests/model the
  * proof by enumeration.
  *
+ * A reference is never carried over from one slot to another, as a scan could miss it in both: a
+ * second hold on a block is a second hit.
+ *
  * One thread owns a struct hazards. Nothing here makes a system call. */
 #pragma once
 
@@ -31,7 +34,10 @@ struct hazards {
 [[nodiscard]] int hazards_open(struct hazards *hazards, const struct segment *segment,
                                bool asymmetric);
 void hazards_close(struct hazards *hazards);
-/* Registers the process for MEMBARRIER_CMD_GLOBAL_EXPEDITED; false where the kernel has it not. */
+/* Whether the kernel has MEMBARRIER_CMD_GLOBAL_EXPEDITED and lets this process use it. A server
+ * that may not must turn asymmetric clients away. */
+bool hazards_supported(void);
+/* Registers the process for it; false where the kernel has it not. */
 bool hazards_register(void);
 
 /* A slot that names the block, or HAZARD_NONE: none is free. It protects nothing yet. */
@@ -60,14 +66,23 @@ static inline void hazard_fence(const struct hazards *hazards)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-/* Whether the block of the reference is still sealed: then the published slot holds it. */
+/* Whether the block, counted within its partition, is still sealed under this generation: then the
+ * published slot holds it. */
+static inline bool hazard_holds_block(const struct part_map *map, uint32_t block,
+                                      uint32_t generation)
+{
+    uint64_t word = shared_load((const uint64_t *)(const void *)&map->descs[block]);
+
+    return (uint32_t)word == generation && (uint8_t)(word >> 32) == BLOCK_SEALED;
+}
+
+/* The same for a reference that index_find gave. */
 static inline bool hazard_holds(const struct arena *arena, uint64_t ref)
 {
     uint32_t block = (uint32_t)ref, nr_blocks = arena->maps[0].nr_blocks;
-    const struct block_desc *desc = &arena->maps[block / nr_blocks].descs[block % nr_blocks];
-    uint64_t word = shared_load((const uint64_t *)(const void *)desc);
 
-    return (uint32_t)word == (uint32_t)(ref >> 32) && (uint8_t)(word >> 32) == BLOCK_SEALED;
+    return hazard_holds_block(&arena->maps[block / nr_blocks], block % nr_blocks,
+                              (uint32_t)(ref >> 32));
 }
 
 /* What was read before is read before this: the reclaimer acquires it. */

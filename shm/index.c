@@ -9,8 +9,10 @@
 #include "shm/bucket.h"
 
 /* An owner that died or was descheduled in the middle of a change leaves an odd version behind;
- * after so many looks the key counts as not stored. */
+ * after so many looks nothing is known of the key. */
 #define INDEX_TRIES 2048u
+#define BURST 64u /* keys in flight: hides the latency of memory, and what they need stays in L1   \
+                   */
 
 static inline void cpu_relax(void)
 {
@@ -87,8 +89,25 @@ static uint32_t chain_search(const struct arena *arena, const struct part_map *m
     return BLOCK_NONE;
 }
 
-bool index_find(const struct arena *arena, unsigned partition, struct key_hash hash,
-                const void *key, uint32_t key_len, uint32_t now_ms, struct block_view *view)
+static inline void view_set(const struct arena *arena, const struct part_map *map,
+                            unsigned partition, uint32_t block, const struct block_desc *desc,
+                            uint32_t now_ms, struct block_view *view)
+{
+    *view = (struct block_view){
+        .ref = block_ref(desc->generation, partition * map->nr_blocks + block),
+        .block = block,
+        .value_len = desc->value_len,
+        .value_crc = desc->value_crc,
+        .ttl_ms = desc->flags & DESC_EXPIRES ? desc->expiry_ms - now_ms : 0,
+        .tenant = desc->tenant,
+        .layout = desc->layout,
+        .value = arena->data + (uint64_t)desc->place * DATA_UNIT,
+    };
+}
+
+enum index_result index_look(const struct arena *arena, unsigned partition, struct key_hash hash,
+                             const void *key, uint32_t key_len, uint32_t now_ms,
+                             struct block_view *view)
 {
     const struct part_map *map = &arena->maps[partition];
     uint32_t head = hash_bucket(hash, map->nr_buckets);
@@ -106,18 +125,99 @@ bool index_find(const struct arena *arena, unsigned partition, struct key_hash h
             continue;
         if (block == BLOCK_NONE || expiry_passed(desc.flags, desc.expiry_ms, now_ms) ||
             !inside(arena, desc.place, desc.value_len))
-            return false;
-        *view = (struct block_view){
-            .ref = block_ref(desc.generation, partition * map->nr_blocks + block),
-            .block = block,
-            .value_len = desc.value_len,
-            .value_crc = desc.value_crc,
-            .ttl_ms = desc.flags & DESC_EXPIRES ? desc.expiry_ms - now_ms : 0,
-            .tenant = desc.tenant,
-            .layout = desc.layout,
-            .value = arena->data + (uint64_t)desc.place * DATA_UNIT,
-        };
-        return true;
+            return INDEX_MISS;
+        view_set(arena, map, partition, block, &desc, now_ms, view);
+        return INDEX_HIT;
     }
-    return false;
+    return INDEX_UNDECIDED;
+}
+
+bool index_find(const struct arena *arena, unsigned partition, struct key_hash hash,
+                const void *key, uint32_t key_len, uint32_t now_ms, struct block_view *view)
+{
+    return index_look(arena, partition, hash, key, key_len, now_ms, view) == INDEX_HIT;
+}
+
+/* Bursts: what one pass over some keys leaves for the next. */
+struct ahead {
+    const struct bucket *bucket;
+    uint32_t version, block; /* BLOCK_NONE: no tag of the first bucket is the key's */
+};
+
+static inline void burst_hash(const struct arena *arena, struct index_probe *probe,
+                              struct ahead *ahead)
+{
+    const struct part_map *map;
+
+    probe->hash = hash_key(probe->key, probe->key_len, arena->sb->seed);
+    probe->partition = hash_partition(probe->hash, arena->nr_partitions);
+    map = &arena->maps[probe->partition];
+    ahead->bucket = &map->buckets[hash_bucket(probe->hash, map->nr_buckets)];
+    prefetch_read(ahead->bucket);
+}
+
+static inline void burst_bucket(const struct arena *arena, const struct index_probe *probe,
+                                struct ahead *ahead)
+{
+    const struct part_map *map = &arena->maps[probe->partition];
+    uint32_t hits;
+
+    ahead->version = shared_load(&ahead->bucket->version);
+    hits = bucket_match(ahead->bucket, hash_tag(probe->hash));
+    ahead->block = BLOCK_NONE;
+    if (!hits)
+        return;
+    ahead->block = shared_load(&ahead->bucket->blocks[__builtin_ctz(hits)]);
+    if (ahead->block < map->nr_blocks)
+        prefetch_read(&map->descs[ahead->block]);
+}
+
+/* The common cases: the first block with the key's tag is the key's, or there is none and no
+ * overflow bucket. False: anything else. */
+static inline bool burst_settle(const struct arena *arena, struct index_probe *probe,
+                                const struct ahead *ahead, uint32_t now_ms)
+{
+    const struct part_map *map = &arena->maps[probe->partition];
+    struct block_desc desc;
+
+    if (ahead->version & 1)
+        return false;
+    if (ahead->block == BLOCK_NONE) {
+        probe->result = INDEX_MISS;
+        if (shared_load(&ahead->bucket->next))
+            return false;
+        return __atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) == ahead->version;
+    }
+    if (ahead->block >= map->nr_blocks || probe->key_len > KEY_INLINE)
+        return false;
+    desc_copy(&desc, &map->descs[ahead->block]);
+    if (__atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) != ahead->version ||
+        desc.state != BLOCK_SEALED || desc.key_len != probe->key_len ||
+        !short_key_equal(desc.key, probe->key, probe->key_len) ||
+        expiry_passed(desc.flags, desc.expiry_ms, now_ms) ||
+        !inside(arena, desc.place, desc.value_len))
+        return false;
+    probe->result = INDEX_HIT;
+    view_set(arena, map, probe->partition, ahead->block, &desc, now_ms, &probe->view);
+    return true;
+}
+
+void index_look_burst(const struct arena *arena, struct index_probe *probes, size_t nr,
+                      uint32_t now_ms)
+{
+    struct ahead ahead[BURST];
+
+    for (size_t done = 0; done < nr; done += BURST) {
+        size_t some = nr - done < BURST ? nr - done : BURST;
+        struct index_probe *probe = probes + done;
+
+        for (size_t i = 0; i < some; i++)
+            burst_hash(arena, &probe[i], &ahead[i]);
+        for (size_t i = 0; i < some; i++)
+            burst_bucket(arena, &probe[i], &ahead[i]);
+        for (size_t i = 0; i < some; i++)
+            if (!burst_settle(arena, &probe[i], &ahead[i], now_ms))
+                probe[i].result = index_look(arena, probe[i].partition, probe[i].hash, probe[i].key,
+                                             probe[i].key_len, now_ms, &probe[i].view);
+    }
 }

@@ -63,6 +63,9 @@ struct superblock {
                         * unless this was the same even number before and after */
     struct reclaim_stats reclaim; /* the reclaimer's thread */
     struct copy_stats copy;       /* the copy worker's thread */
+    /* arena_clock_note: the same instant by clock_ns() and by the wall clock, and which boot of the
+     * host the former counts from. */
+    uint64_t noted_ns, noted_wall_ms, host_boot;
 };
 
 /* One cache line. Readers: version (acquire, even), tags, blocks, then version again.
@@ -154,7 +157,7 @@ _Static_assert(sizeof(struct block_desc) == CACHE_LINE, "a descriptor is one cac
 _Static_assert(sizeof(struct block_meta) == 16, "block_meta");
 _Static_assert(sizeof(struct chunk_entry) == 8, "chunk_entry");
 _Static_assert(sizeof(struct part_header) == 192, "part_header");
-_Static_assert(sizeof(struct superblock) == 208, "superblock");
+_Static_assert(sizeof(struct superblock) == 232, "superblock");
 
 /* A reference as it travels: generation in the high half, descriptor (partition * nr_blocks +
  * index) in the low half. Never 0, since generations start at 1. */

@@ -11,7 +11,7 @@
  *            requests[SEGMENT_CELLS]             cells of SEGMENT_CELL bytes: struct segment_cell
  *            completions[SEGMENT_CELLS]
  *            uint64_t accesses[SEGMENT_ACCESSES] references of blocks that were hit
- *   then     staging                             bytes that a STORE copies from
+ *   then     staging, from a multiple of 4,096  bytes that a STORE copies from
  *
  * The server believes nothing in it: what it needs it loads once, copies, then checks. A client
  * that writes nonsense loses its own pins, its own requests and its own answers. */

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "shm/layout.h"
 
@@ -57,4 +58,24 @@ static inline uint32_t units_of(uint32_t bytes)
 static inline uint32_t block_units(uint32_t value_len, uint32_t key_len)
 {
     return units_of(value_len) + (key_len > KEY_INLINE ? units_of(key_len) : 0);
+}
+
+static inline bool word_equal(const uint8_t *a, const uint8_t *b)
+{
+    uint64_t x, y;
+
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    return x == y;
+}
+
+/* len: at most KEY_INLINE. Words, of which the last ones may overlap. */
+static inline bool short_key_equal(const uint8_t *key, const uint8_t *other, uint32_t len)
+{
+    if (len < 8)
+        return memcmp(key, other, len) == 0;
+    if (!word_equal(key, other) || !word_equal(key + len - 8, other + len - 8))
+        return false;
+    return len <= 16 ||
+           (word_equal(key + 8, other + 8) && word_equal(key + len - 16, other + len - 16));
 }

@@ -191,8 +191,7 @@ struct kvr_view {
     uint16_t layout;
     uint8_t tier;
     uint8_t zero;
-    uint32_t slot; /* the library's */
-    uint32_t zero2;
+    uint32_t slot, mount; /* the library's */
 };
 
 /* Finds a value and holds it. KVR_MISS; KVR_LIMIT: this handle holds as many blocks or bytes as the
@@ -218,7 +217,8 @@ struct kvr_place {
     void *data; /* value_len bytes */
     uint64_t ref;
     uint32_t len;
-    uint16_t partition, ticket; /* the library's */
+    uint16_t partition, ticket; /* the library's, */
+    uint32_t mount, zero;       /* these too */
 };
 
 /* put: key, value_len, and whatever else a PUT says; value is not looked at. KVR_DENIED: the handle

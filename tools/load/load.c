@@ -73,7 +73,7 @@ static int server_address(struct run *run)
     bool known = false;
     int rc;
 
-    if (url_parse(run->url, &url))
+    if (url_parse(run->url, &url) || url.scheme != URL_UDP)
         return cli_usage(run->cli, "--server %s: not udp://HOST[:PORT]", run->url);
     rc = getaddrinfo(url.host, NULL, &hints, &list);
     if (rc)
