@@ -26,13 +26,15 @@ static inline void desc_copy(struct block_desc *copy, const struct block_desc *s
         to[i] = shared_load(&from[i]);
 }
 
-/* Owner's write of a whole descriptor. */
+/* Owner's write of a whole descriptor. The first word comes last: who sees generation and state of
+ * a sealed block sees all the rest of it, also without the bucket's version, and so does the next
+ * owner of a dead one's arena. */
 static inline void desc_publish(struct block_desc *shared, const struct block_desc *fresh)
 {
     const uint64_t *from = (const uint64_t *)(const void *)fresh;
     uint64_t *to = (uint64_t *)(void *)shared;
 
-    for (size_t i = 0; i < DESC_WORDS; i++)
+    for (size_t i = DESC_WORDS; i-- > 0;)
         shared_store(&to[i], from[i]);
 }
 

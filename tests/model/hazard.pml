@@ -9,6 +9,7 @@
  * Sizes: BLOCKS (1 or 2, each with an owner of its own), CLIENTS (1 or 2), ATTEMPTS of a client,
  * GENERATIONS of a block. BATCH: a client takes two blocks with one fence, of which block MOVES is
  * evicted (2: both). ASYMMETRIC: the reclaimer fences for the clients. CORE: an RCU reader besides.
+ * SHORT: the client's short way (client/find.h), which asks the descriptor and not the version.
  * DEATH: client 0 dies anywhere. LATE: clients are added while all runs. tests/model/run lists the
  * variants that must fail, each without one ingredient. */
 
@@ -51,9 +52,12 @@
 #define USED(c) (6 * BLOCKS + PER_CLIENT * (c) + BLOCKS)
 #define CLOCK(c) (6 * BLOCKS + PER_CLIENT * (c) + BLOCKS + 1)
 #define PERIOD (6 * BLOCKS + PER_CLIENT * CLIENTS) /* QSBR: number of the grace period */
+#define DETAIL (PERIOD + 3) /* SHORT: a later word of block 0's descriptor: its generation */
 #define QUIET (PERIOD + 1)                         /* the core's answer; 255: offline */
 #define CORE_CLOCK (PERIOD + 2)
-#ifdef CORE
+#if defined(SHORT)
+#define NR_WORDS (PERIOD + 4)
+#elif defined(CORE)
 #define NR_WORDS (PERIOD + 3)
 #else
 #define NR_WORDS PERIOD
@@ -132,7 +136,16 @@ proctype owner(byte b)
 #endif
             store_body(OWNER(b), VALUE(b), generation, RELAXED)
         }
+#ifdef SHORT
+        store(OWNER(b), DETAIL, 0, ORDERED); /* reserved */
+#ifdef FIRST_WORD_FIRST
         store(OWNER(b), DESC(b), word0(generation, SEALED), SEAL_RELEASE);
+#endif
+        store(OWNER(b), DETAIL, generation, ORDERED);
+#endif
+#ifndef FIRST_WORD_FIRST
+        store(OWNER(b), DESC(b), word0(generation, SEALED), SEAL_RELEASE);
+#endif
         store(OWNER(b), BUCKET(b), generation, SEAL_RELEASE)
     :: else -> break
     od;
@@ -152,7 +165,16 @@ proctype owner(byte b)
 
 inline client_find(c, b, generation)
 {
-    load(CLIENT(c), BUCKET(b), generation, ORDERED)
+    load(CLIENT(c), BUCKET(b), generation, ORDERED);
+#ifdef SHORT
+    if
+    :: generation != 0 ->
+        load(CLIENT(c), DESC(b), seen, ORDERED);
+        generation = (seen % 2 == SEALED -> seen / 2 : 0);
+        seen = 0
+    :: else
+    fi
+#endif
 }
 
 inline client_publish(c, b, generation)
@@ -192,6 +214,11 @@ inline client_read(c, b, generation)
         if
         :: seen == word0(generation, SEALED) ->
             seen = 0;
+#ifdef SHORT
+            load(CLIENT(c), DETAIL, seen, ORDERED);
+            assert(seen == generation); /* else: of a block not yet sealed, or another's */
+            seen = 0;
+#endif
             plain_read(CLIENT(c), VALUE(b), generation, CLOCK(c), stamps[c * BLOCKS + b]);
             plain_read(CLIENT(c), VALUE(b), generation, CLOCK(c), stamps[c * BLOCKS + b])
         :: else -> seen = 0
@@ -479,6 +506,9 @@ init {
             word_start(DESC(n), word0(1, SEALED));
             word_start(BUCKET(n), 1);
             word_start(VALUE(n), 1);
+#ifdef SHORT
+            word_start(DETAIL, 1);
+#endif
             run owner(n);
             n++
         :: else -> break

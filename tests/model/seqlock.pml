@@ -78,9 +78,9 @@ inline chain_end()
 
 inline desc_publish(b, generation, state, name)
 {
-    store(OWNER, DESC(b), word0(generation, state), STORE_ORDER);
     store(OWNER, NAME(b), name, STORE_ORDER);
-    store(OWNER, PLACE(b), generation, STORE_ORDER)
+    store(OWNER, PLACE(b), generation, STORE_ORDER);
+    store(OWNER, DESC(b), word0(generation, state), STORE_ORDER)
 }
 
 proctype owner()
