@@ -4,7 +4,7 @@
  *
  * The short way of a hit reads the bucket without its version: whichever block the tag leads to is
  * held first, and only when it is held, so that its descriptor cannot change hands, is it asked
- * whether it is sealed and has the key. All else, misses too, goes by index_find. */
+ * whether it is sealed and has the key. All else, misses too, goes by index_look. */
 #pragma once
 
 #include <string.h>
@@ -74,7 +74,7 @@ static inline void probe_guess(struct probe *probe)
 
 /* Names the block of the guess in a slot. False: there is none, it is not sealed, or no slot is
  * free. It is not held before hazard_fence and probe_verify. */
-static inline bool probe_publish(struct mount *mount, struct probe *probe)
+static inline bool probe_publish(struct hazards *hazards, struct probe *probe)
 {
     const struct part_map *map = probe->map;
     uint64_t word;
@@ -86,7 +86,7 @@ static inline bool probe_publish(struct mount *mount, struct probe *probe)
         return false;
     probe->generation = (uint32_t)word;
     probe->slot = hazard_publish(
-        &mount->hazards,
+        hazards,
         block_ref(probe->generation, probe->partition * map->nr_blocks + probe->block));
     return probe->slot != HAZARD_NONE;
 }
@@ -121,7 +121,7 @@ static inline bool words_are(const uint64_t *words, const uint8_t *key, uint32_t
 
 /* After the fence: whether the slot holds the key's block, unexpired. Everything in the descriptor
  * but its state and its expiry stays as it is from here on. */
-static inline bool probe_verify(const struct mount *mount, const struct probe *probe,
+static inline __attribute__((always_inline)) bool probe_verify(const struct mount *mount, const struct probe *probe,
                                 struct block_view *block)
 {
     const struct part_map *map = probe->map;
@@ -148,7 +148,7 @@ static inline bool probe_verify(const struct mount *mount, const struct probe *p
         return false;
     if (__builtin_expect(!((word >> 40) & DESC_EXPIRES), 1))
         return true;
-    /* The word is another's once the block is unlinked; an expired one is index_find's to judge. */
+    /* The word is another's once the block is unlinked; an expired one is index_look's to judge. */
     block->ttl_ms = expiry_ms - arena_ms(&mount->arena, clock_ns());
     return (int32_t)block->ttl_ms > 0 && shared_load(&words[0]) == word;
 }
@@ -183,13 +183,18 @@ static inline enum found probe_look(const struct mount *mount, const struct prob
                                     uint64_t now_ns, struct block_view *block)
 {
     const struct arena *arena = &mount->arena;
-    uint64_t recovery = shared_load(&arena->sb->recovery);
+    uint64_t recovery = arena_recovery(arena);
     uint32_t now_ms = arena_ms(arena, now_ns);
 
-    if (!index_find(arena, probe->partition, probe_hash(probe), probe->key, probe->key_len, now_ms,
-                    block))
-        return (recovery & 1) || shared_load(&arena->sb->recovery) != recovery ? FOUND_UNSURE
-                                                                               : FOUND_ABSENT;
+    switch (index_look(arena, probe->partition, probe_hash(probe), probe->key, probe->key_len,
+                       now_ms, block)) {
+    case INDEX_HIT:
+        break;
+    case INDEX_MISS:
+        return (recovery & 1) || arena_recovery(arena) != recovery ? FOUND_UNSURE : FOUND_ABSENT;
+    default:
+        return FOUND_UNSURE;
+    }
     if (block->ttl_ms != 0) {
         uint32_t later_ms = arena_ms(arena, clock_ns()) - now_ms;
 
@@ -200,7 +205,7 @@ static inline enum found probe_look(const struct mount *mount, const struct prob
     return FOUND;
 }
 
-/* FOUND: probe->slot holds the block. By index_find: whatever the short way could not decide. */
+/* FOUND: probe->slot holds the block. By index_look: whatever the short way could not decide. */
 static inline enum found probe_pin_again(struct mount *mount, struct probe *probe, uint64_t now_ns,
                                          struct block_view *block)
 {
@@ -224,7 +229,7 @@ static inline enum found probe_pin(struct mount *mount, struct probe *probe, uin
                                    struct block_view *block)
 {
     probe_guess(probe);
-    if (probe_publish(mount, probe)) {
+    if (probe_publish(&mount->hazards, probe)) {
         hazard_fence(&mount->hazards);
         if (probe_verify(mount, probe, block))
             return FOUND;

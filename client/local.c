@@ -32,24 +32,24 @@ static inline void describe(struct kvr_view *view, const struct block_view *bloc
                               .mount = number};
 }
 
-/* A block that is pinned becomes the caller's; false: that would be too much, the pin is gone. */
-static inline bool keep(struct mount *mount, struct probe *probe, const struct block_view *block)
+/* Whether one more may be held, besides what is and nr that will be; bytes with all of those. */
+static inline bool may_hold(const struct mount *mount, uint32_t nr, uint64_t bytes)
 {
-    if (mount->nr_held >= mount->held_max ||
-        mount->held_bytes + block->value_len > mount->pinned_max) {
-        probe_let_go(mount, probe);
-        return false;
-    }
-    mount->nr_held++;
-    mount->held_bytes += block->value_len;
-    return true;
+    return mount->nr_held + nr < mount->held_max && mount->held_bytes + bytes <= mount->pinned_max;
+}
+
+static inline void hold(struct mount *mount, uint32_t nr, uint64_t bytes)
+{
+    mount->nr_held += nr;
+    mount->held_bytes += bytes;
+    mount->segment.header->hits += nr;
+    mount->segment.header->hit_bytes += bytes;
 }
 
 static enum found view_once(struct kvr_client *client, const struct kvr_key *key, uint64_t now_ns,
                             struct kvr_view *view)
 {
     struct mount *mount = client->local->mount;
-    struct segment_header *header = mount->segment.header;
     struct probe probe;
     struct block_view block;
     enum found found;
@@ -59,14 +59,15 @@ static enum found view_once(struct kvr_client *client, const struct kvr_key *key
         return FOUND_UNSURE;
     found = probe_pin(mount, &probe, now_ns, &block);
     if (found != FOUND) {
-        header->misses += found == FOUND_ABSENT;
+        mount->segment.header->misses += found == FOUND_ABSENT;
         return found;
     }
-    if (!keep(mount, &probe, &block))
+    if (!may_hold(mount, 0, block.value_len)) {
+        probe_let_go(mount, &probe);
         return FOUND_FULL;
+    }
+    hold(mount, 1, block.value_len);
     probe_record(mount, &probe, block.ref);
-    header->hits++;
-    header->hit_bytes += block.value_len;
     describe(view, &block, mount->number, probe.slot);
     return FOUND;
 }
@@ -76,12 +77,15 @@ static enum found view_once(struct kvr_client *client, const struct kvr_key *key
 static uint32_t hold_batch(struct mount *mount, struct probe *probes, uint32_t n, uint64_t now_ns,
                            struct kvr_view *views, enum found *why)
 {
+    struct hazards hazards = mount->hazards; /* in registers, as long as nobody else needs it */
     uint64_t bytes = 0;
     uint32_t i;
 
     for (i = 0; i < n; i++)
-        probe_publish(mount, &probes[i]);
-    hazard_fence(&mount->hazards);
+        probe_publish(&hazards, &probes[i]);
+    mount->hazards.nr_free = hazards.nr_free;
+    mount->hazards.used = hazards.used;
+    hazard_fence(&hazards);
     for (i = 0; i < n; i++) {
         struct block_view block;
 
@@ -91,25 +95,33 @@ static uint32_t hold_batch(struct mount *mount, struct probe *probes, uint32_t n
             if (*why != FOUND)
                 break;
         }
-        if (!keep(mount, &probes[i], &block)) {
+        if (!may_hold(mount, i, bytes + block.value_len)) {
             *why = FOUND_FULL;
             break;
         }
-        probe_record(mount, &probes[i], block.ref);
         bytes += block.value_len;
+        probe_record(mount, &probes[i], block.ref);
         describe(&views[i], &block, mount->number, probes[i].slot);
     }
     for (uint32_t k = i; k < n; k++)
         probe_let_go(mount, &probes[k]);
-    mount->segment.header->hits += i;
-    mount->segment.header->hit_bytes += bytes;
+    hold(mount, i, bytes);
     return i;
 }
 
+/* Of a batch, if any link of the handle is fenced at all: that is rare. */
 static bool fenced(const struct kvr_client *client, const struct probe *probes, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         if (probe_fenced(client, &probes[i]))
+            return true;
+    return false;
+}
+
+static bool any_fenced(const struct kvr_client *client)
+{
+    for (uint32_t p = 0; p < client->nr_links; p++)
+        if (client->links[p] && order_fenced(&client->links[p]->order))
             return true;
     return false;
 }
@@ -123,6 +135,7 @@ static uint32_t match_once(struct kvr_client *client, const struct kvr_key *keys
     uint64_t now_ns = coarse_ns();
     struct probe probes[2][BATCH];
     uint32_t done = 0, ahead = 0;
+    bool fences = any_fenced(client);
     unsigned turn = 0;
 
     *why = FOUND;
@@ -140,7 +153,7 @@ static uint32_t match_once(struct kvr_client *client, const struct kvr_key *keys
             probe_setup(&next[ahead - from], mount, &keys[ahead]);
             prefetch_read(next[ahead - from].bucket);
         }
-        if (fenced(client, now, n)) {
+        if (fences && fenced(client, now, n)) {
             *why = FOUND_UNSURE;
             break;
         }

@@ -11,8 +11,9 @@
 /* An owner that died or was descheduled in the middle of a change leaves an odd version behind;
  * after so many looks nothing is known of the key. */
 #define INDEX_TRIES 2048u
-#define BURST 64u /* keys in flight: hides the latency of memory, and what they need stays in L1   \
-                   */
+#define BURST                                                                                      \
+    64u /* keys in flight: hides the latency of memory, and what they need stays in L1             \
+         */
 
 static inline void cpu_relax(void)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The reclaimer thread: takes what the lanes carry, waits for a grace period, and gives it back.
- * The registry lock is never held while it waits, so readers may come, go and open lanes.
+/* The reclaimer thread: takes what the lanes carry, waits for a grace period, looks which blocks
+ * clients hold (scan.h), and gives it back. The registry lock is never held while it waits, so
+ * readers may come, go and open lanes.
  *
  * liburcu orders readers and the reclaimer by fences that TSan does not see; each reader's own
  * counter (released at every quiescent state, acquired after every grace period) says the same in
@@ -16,7 +17,11 @@
 #include <urcu/urcu-qsbr.h>
 
 #include "base/cacheline.h"
+#include "base/clock.h"
+#include "base/counters.h"
 #include "base/spsc.h"
+#include "shm/arena.h"
+#include "shm/scan.h"
 
 #define SLEEP_MIN_NS 20000u
 #define SLEEP_MAX_NS 5000000u
@@ -32,6 +37,7 @@ struct reclaim_lane {
 
 struct reclaimer {
     const struct arena *arena; /* NULL: no clients */
+    struct scan *scan;         /* NULL: no clients */
     pthread_t thread;
     pthread_mutex_t lock; /* lanes, nr_lanes */
     struct reclaim_lane *lanes[LANES_MAX];
@@ -146,22 +152,29 @@ static void lane_return(struct reclaim_lane *lane)
             (void)!spsc_push(&lane->take, word);
 }
 
+/* In this order: no reader of the dataplane sees what was unlinked any more; then, of the clients,
+ * only those whose slots say so. */
 static bool turn(struct reclaimer *reclaimer)
 {
     struct reclaim_lane *lanes[LANES_MAX];
     unsigned nr = lanes_collect(reclaimer, lanes);
+    struct scan *scan = reclaimer->scan;
+    uint64_t now_ns = clock_ns();
     bool any = false;
 
+    if (reclaimer->arena)
+        counter_set(&reclaimer->arena->sb->reclaim.heartbeat_ns, now_ns);
     for (unsigned i = 0; i < nr; i++) {
         lanes[i]->ready = lane_waiting(lanes[i]);
         any |= lanes[i]->ready != 0;
     }
-    if (!any)
-        return false;
-    rcu_synchronize();
-    for (unsigned i = 0; i < nr; i++)
+    if (any)
+        rcu_synchronize();
+    if (scan && (any || scan_due(scan, now_ns)))
+        scan_run(scan, clock_ns());
+    for (unsigned i = 0; any && i < nr; i++)
         lane_return(lanes[i]);
-    return true;
+    return any;
 }
 
 static void *reclaim_loop(void *arg)
@@ -180,25 +193,35 @@ static void *reclaim_loop(void *arg)
     return NULL;
 }
 
+static void reclaimer_free(struct reclaimer *reclaimer)
+{
+    scan_destroy(reclaimer->scan);
+    pthread_mutex_destroy(&reclaimer->lock);
+    free(reclaimer);
+}
+
 int reclaimer_create(const struct arena *arena, struct reclaimer **out)
 {
     struct reclaimer *reclaimer = calloc(1, sizeof(*reclaimer));
     sigset_t all, before;
-    int error;
+    int error = 0;
 
     if (!reclaimer)
         return -ENOMEM;
     reclaimer->arena = arena;
     pthread_mutex_init(&reclaimer->lock, NULL);
-    /* Signals are for the main thread. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&reclaimer->thread, NULL, reclaim_loop, reclaimer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (arena)
+        error = scan_create(arena, &reclaimer->scan);
+    if (!error) {
+        /* Signals are for the main thread. */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        error = -pthread_create(&reclaimer->thread, NULL, reclaim_loop, reclaimer);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
     if (error) {
-        pthread_mutex_destroy(&reclaimer->lock);
-        free(reclaimer);
-        return -error;
+        reclaimer_free(reclaimer);
+        return error;
     }
     pthread_setname_np(reclaimer->thread, "kvrail-reclaim");
     *out = reclaimer;
@@ -211,8 +234,39 @@ void reclaimer_destroy(struct reclaimer *reclaimer)
     pthread_join(reclaimer->thread, NULL);
     for (unsigned i = 0; i < reclaimer->nr_lanes; i++)
         lane_free(reclaimer->lanes[i]);
-    pthread_mutex_destroy(&reclaimer->lock);
-    free(reclaimer);
+    reclaimer_free(reclaimer);
+}
+
+int reclaim_client_add(struct reclaimer *reclaimer, uint32_t id, const struct segment *segment)
+{
+    return reclaimer->scan ? scan_client_add(reclaimer->scan, id, segment) : -ENOMEM;
+}
+
+void reclaim_client_remove(struct reclaimer *reclaimer, uint32_t id)
+{
+    if (reclaimer->scan)
+        scan_client_remove(reclaimer->scan, id);
+}
+
+bool reclaim_client_held(struct reclaimer *reclaimer, uint32_t id, uint64_t *blocks,
+                         uint64_t *bytes)
+{
+    return reclaimer->scan && scan_client_held(reclaimer->scan, id, blocks, bytes);
+}
+
+bool reclaim_held(const struct reclaimer *reclaimer, uint32_t global_block)
+{
+    return reclaimer->scan && scan_held(reclaimer->scan, global_block);
+}
+
+bool reclaim_holds_any(const struct reclaimer *reclaimer)
+{
+    return reclaimer->scan && scan_holds_any(reclaimer->scan);
+}
+
+uint64_t reclaim_releases(const struct reclaimer *reclaimer)
+{
+    return reclaimer->scan ? scan_releases(reclaimer->scan) : 0;
 }
 
 static int lane_register(struct reclaimer *reclaimer, struct reclaim_lane *lane)

@@ -38,6 +38,11 @@ void reclaim_lane_destroy(struct reclaim_lane *lane);
  * certain. Any thread. */
 bool reclaim_held(const struct reclaimer *reclaimer, uint32_t global_block);
 
+/* Whether it found any at all. */
+bool reclaim_holds_any(const struct reclaimer *reclaimer);
+/* Changes whenever blocks that were held are not any more; then reclaim_held says so. */
+uint64_t reclaim_releases(const struct reclaimer *reclaimer);
+
 /* The hazard slots of a client are looked at from now on, before anything else is given back.
  * segment outlives its entry. -ENOMEM. Main thread. */
 [[nodiscard]] int reclaim_client_add(struct reclaimer *reclaimer, uint32_t id,
