@@ -68,19 +68,24 @@ static inline bool far_key_equal(const uint8_t *stored, const uint8_t *key, uint
     return true;
 }
 
-static inline bool key_equal(const struct arena *arena, const struct block_desc *desc,
-                             const void *key, uint32_t key_len)
+/* Whether it is the key's sealed block. Copies all but the key. */
+static inline bool desc_match(const struct arena *arena, const struct block_desc *shared,
+                              const void *key, uint32_t key_len, struct block_desc *copy)
 {
-    if (desc->key_len != key_len)
+    uint32_t place;
+
+    desc_copy_head(copy, shared);
+    if (copy->state != BLOCK_SEALED || copy->key_len != key_len)
         return false;
     if (key_len <= KEY_INLINE)
-        return !memcmp(desc->key, key, key_len);
-    return inside(arena, desc->far_key.place, key_len) &&
-           far_key_equal(arena->data + (uint64_t)desc->far_key.place * DATA_UNIT, key, key_len);
+        return desc_key_equal(shared, key, key_len);
+    place = shared_load(&shared->far_key.place);
+    return inside(arena, place, key_len) &&
+           far_key_equal(arena->data + (uint64_t)place * DATA_UNIT, key, key_len);
 }
 
-/* Walks the chain once. Finds the block's index and copies its descriptor, or BLOCK_NONE; what it
- * says counts only if the version is still the same afterwards. */
+/* Walks the chain once. Finds the block's index and copies its descriptor but for the key, or
+ * BLOCK_NONE; what it says counts only if the version is still the same afterwards. */
 static uint32_t chain_search(const struct arena *arena, const struct part_map *map, uint32_t head,
                              uint16_t tag, const void *key, uint32_t key_len,
                              struct block_desc *desc)
@@ -95,8 +100,7 @@ static uint32_t chain_search(const struct arena *arena, const struct part_map *m
 
             if (block >= map->nr_blocks)
                 continue;
-            desc_copy(desc, &map->descs[block]);
-            if (desc->state == BLOCK_SEALED && key_equal(arena, desc, key, key_len))
+            if (desc_match(arena, &map->descs[block], key, key_len, desc))
                 return block;
         }
         next = shared_load(&bucket->next);
@@ -206,12 +210,9 @@ static inline bool burst_settle(const struct arena *arena, struct index_probe *p
             return false;
         return __atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) == ahead->version;
     }
-    if (ahead->block >= map->nr_blocks || probe->key_len > KEY_INLINE)
-        return false;
-    desc_copy(&desc, &map->descs[ahead->block]);
-    if (__atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) != ahead->version ||
-        desc.state != BLOCK_SEALED || desc.key_len != probe->key_len ||
-        !short_key_equal(desc.key, probe->key, probe->key_len) ||
+    if (ahead->block >= map->nr_blocks ||
+        !desc_match(arena, &map->descs[ahead->block], probe->key, probe->key_len, &desc) ||
+        __atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) != ahead->version ||
         expiry_passed(desc.flags, desc.expiry_ms, now_ms) ||
         !inside(arena, desc.place, desc.value_len))
         return false;

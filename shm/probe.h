@@ -31,6 +31,26 @@ probe_bucket(const struct part_map *map, const struct bucket *bucket, struct key
     return desc;
 }
 
+static inline bool word_equal(const uint8_t *a, const uint8_t *b)
+{
+    uint64_t x, y;
+
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    return x == y;
+}
+
+/* len: at most KEY_INLINE. Words, of which the last ones may overlap. */
+static inline bool short_key_equal(const uint8_t *key, const uint8_t *other, uint32_t len)
+{
+    if (len < 8)
+        return memcmp(key, other, len) == 0;
+    if (!word_equal(key, other) || !word_equal(key + len - 8, other + len - 8))
+        return false;
+    return len <= 16 ||
+           (word_equal(key + 8, other + 8) && word_equal(key + len - 16, other + len - 16));
+}
+
 /* Reads the descriptor: whether it is the key's sealed block. If so, the value's first two lines
  * are fetched ahead. Keys longer than KEY_INLINE are left to index_find. */
 static inline bool probe_block(const struct arena *arena, const struct block_desc *desc,

@@ -16,14 +16,39 @@
 
 #define DESC_WORDS (sizeof(struct block_desc) / sizeof(uint64_t))
 
-/* Reader's copy; consistent only if the bucket's version says so. */
-static inline void desc_copy(struct block_desc *copy, const struct block_desc *shared)
+/* Reader's copy of all but the key; consistent only if the bucket's version says so. */
+static inline void desc_copy_head(struct block_desc *copy, const struct block_desc *shared)
 {
     const uint64_t *from = (const uint64_t *)(const void *)shared;
     uint64_t *to = (uint64_t *)(void *)copy;
 
-    for (size_t i = 0; i < DESC_WORDS; i++)
-        to[i] = shared_load(&from[i]);
+    to[0] = shared_load(&from[0]);
+    to[1] = shared_load(&from[1]);
+    to[2] = shared_load(&from[2]);
+    to[3] = shared_load(&from[3]);
+}
+
+/* Whether the descriptor's inline key is this one; len 1 .. KEY_INLINE. */
+static inline bool desc_key_equal(const struct block_desc *shared, const uint8_t *key, uint32_t len)
+{
+    uint64_t word, tail = 0;
+    uint32_t i = 0, rest = len % 8;
+
+    for (; i < len / 8; i++) {
+        memcpy(&word, key + (size_t)i * 8, sizeof(word));
+        if (shared_load(&shared->key_words[i]) != word)
+            return false;
+    }
+    if (!rest)
+        return true;
+    if (len >= 8) {
+        memcpy(&tail, key + len - 8, sizeof(tail));
+        tail >>= 64 - 8 * rest;
+    } else {
+        for (uint32_t byte = 0; byte < rest; byte++)
+            tail |= (uint64_t)key[byte] << 8 * byte;
+    }
+    return (shared_load(&shared->key_words[i]) ^ tail) << (64 - 8 * rest) == 0;
 }
 
 /* Owner's write of a whole descriptor. The first word comes last: who sees generation and state of
@@ -60,24 +85,4 @@ static inline uint32_t units_of(uint32_t bytes)
 static inline uint32_t block_units(uint32_t value_len, uint32_t key_len)
 {
     return units_of(value_len) + (key_len > KEY_INLINE ? units_of(key_len) : 0);
-}
-
-static inline bool word_equal(const uint8_t *a, const uint8_t *b)
-{
-    uint64_t x, y;
-
-    memcpy(&x, a, sizeof(x));
-    memcpy(&y, b, sizeof(y));
-    return x == y;
-}
-
-/* len: at most KEY_INLINE. Words, of which the last ones may overlap. */
-static inline bool short_key_equal(const uint8_t *key, const uint8_t *other, uint32_t len)
-{
-    if (len < 8)
-        return memcmp(key, other, len) == 0;
-    if (!word_equal(key, other) || !word_equal(key + len - 8, other + len - 8))
-        return false;
-    return len <= 16 ||
-           (word_equal(key + 8, other + 8) && word_equal(key + len - 16, other + len - 16));
 }
