@@ -63,7 +63,7 @@ static void tally(enum tally which)
     __atomic_add_fetch(&board->tallies[which], 1, __ATOMIC_RELAXED);
 }
 
-[[noreturn]] static void wrong(const char *what, uint64_t number)
+_Noreturn static void wrong(const char *what, uint64_t number)
 {
     fprintf(stderr, "WRONG: %s, key %lu, process %d\n", what, (unsigned long)number, getpid());
     _exit(1);
@@ -166,8 +166,8 @@ static void copy_one(struct worker *worker)
 
     tally(GETS);
     if (judged(worker,
-               kvr_get_copy(worker->client, key, key_len, worker->buffer, sizeof(worker->buffer),
-                            1, &len),
+               kvr_get_copy(worker->client, key, key_len, worker->buffer, sizeof(worker->buffer), 1,
+                            &len),
                "copy") != KVR_OK)
         return;
     tally(HITS);
@@ -183,10 +183,10 @@ static void put_one(struct worker *worker)
 
     block_fill(worker->buffer, number, version);
     tally(PUTS);
-    (void)judged(worker,
-                 kvr_put(worker->client, key, key_len, worker->buffer, block_len(number, version),
-                         0),
-                 "put");
+    (void)judged(
+        worker,
+        kvr_put(worker->client, key, key_len, worker->buffer, block_len(number, version), 0),
+        "put");
 }
 
 /* Written in place; sealed, given back, or half written and left to whoever comes after us. */
@@ -270,7 +270,7 @@ static struct kvr_client *open_patiently(const char *url)
     }
 }
 
-[[noreturn]] static void work(const char *url, uint64_t seed)
+_Noreturn static void work(const char *url, uint64_t seed)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
 
@@ -389,12 +389,13 @@ static void report(unsigned kills, uint64_t began_ns)
 {
     const uint64_t *t = board->tallies;
 
-    printf("%u clients killed in %lu s: %lu gets, %lu hits, %lu puts, %lu placed, %lu abandoned, %lu "
-           "refused, %lu past their deadline by the library's word, longest call %lu ms\n",
-           kills, (unsigned long)((clock_ns() - began_ns) / NS_PER_S), (unsigned long)t[GETS],
-           (unsigned long)t[HITS], (unsigned long)t[PUTS], (unsigned long)t[PLACED],
-           (unsigned long)t[ABANDONED], (unsigned long)t[REFUSED], (unsigned long)t[LATE],
-           (unsigned long)(board->worst_ns / NS_PER_MS));
+    printf(
+        "%u clients killed in %lu s: %lu gets, %lu hits, %lu puts, %lu placed, %lu abandoned, %lu "
+        "refused, %lu past their deadline by the library's word, longest call %lu ms\n",
+        kills, (unsigned long)((clock_ns() - began_ns) / NS_PER_S), (unsigned long)t[GETS],
+        (unsigned long)t[HITS], (unsigned long)t[PUTS], (unsigned long)t[PLACED],
+        (unsigned long)t[ABANDONED], (unsigned long)t[REFUSED], (unsigned long)t[LATE],
+        (unsigned long)(board->worst_ns / NS_PER_MS));
 }
 
 int main(int argc, char **argv)

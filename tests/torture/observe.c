@@ -31,8 +31,7 @@ static int offer_receive(int fd, int descriptors[2])
     if (offer.status)
         return -(int)offer.status;
     header = CMSG_FIRSTHDR(&message);
-    if (!header || header->cmsg_type != SCM_RIGHTS ||
-        header->cmsg_len != CMSG_LEN(2 * sizeof(int)))
+    if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(2 * sizeof(int)))
         return -EPROTO;
     memcpy(descriptors, CMSG_DATA(header), 2 * sizeof(int));
     return 0;
