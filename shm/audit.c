@@ -139,11 +139,12 @@ static bool audit_counters(const struct partition *partition, const struct tally
           (unsigned long)header->items);
     CHECK(header->reserved == tally->reserved, "%lu reserved blocks, counter says %lu",
           (unsigned long)tally->reserved, (unsigned long)header->reserved);
-    CHECK(header->unlinked == tally->unlinked &&
-              tally->unlinked == (uint64_t)partition->nr_grace + partition->nr_parked,
-          "%lu unlinked blocks, counter says %lu, %u wait for readers and %u for pins",
+    CHECK(header->unlinked == tally->unlinked && tally->unlinked == (uint64_t)partition->nr_grace +
+                                                                        partition->pinned_ones.nr +
+                                                                        partition->held_ones.nr,
+          "%lu unlinked blocks, counter says %lu, %u wait for readers, %u for pins, %u for clients",
           (unsigned long)tally->unlinked, (unsigned long)header->unlinked, partition->nr_grace,
-          partition->nr_parked);
+          partition->pinned_ones.nr, partition->held_ones.nr);
     CHECK(partition->nr_leased == tally->nr_leased &&
               partition->leased_units == tally->leased_units,
           "%lu leases, counted %lu", (unsigned long)tally->nr_leased,

@@ -7,7 +7,8 @@
 #include "shm/partition_state.h"
 
 #define RECLAIM_BURST 64u /* blocks taken back in one call */
-#define PARKED_BURST 8u   /* pinned blocks looked at in one call */
+#define PARKED_BURST 8u   /* parked blocks looked at in one call */
+#define PARKED_PERIOD_MS 10u
 
 struct key_hash block_hash(const struct partition *partition, const struct block_desc *desc)
 {
@@ -55,10 +56,15 @@ void block_enter(struct partition *partition, uint32_t block)
     counter_add(&partition->header->value_bytes, desc->value_len);
 }
 
-bool block_is_pinned(const struct partition *partition, uint32_t block)
+static bool has_pins(const struct partition *partition, uint32_t block)
 {
     /* Pairs with the release in partition_unpin: what the pin's holder read, it read before. */
     return __atomic_load_n(&partition->pins[block], __ATOMIC_ACQUIRE) != 0;
+}
+
+bool block_is_pinned(const struct partition *partition, uint32_t block)
+{
+    return has_pins(partition, block) || block_is_held(partition, block);
 }
 
 static void count_cause(struct part_header *header, const struct block_desc *desc,
@@ -84,14 +90,25 @@ static void count_cause(struct part_header *header, const struct block_desc *des
 static void waiting_flush(struct partition *partition)
 {
     while (partition->waiting.head != BLOCK_NONE &&
-           reclaim_defer(partition->lane, partition->waiting.head))
+           reclaim_defer(partition->lane, block_reference(partition, partition->waiting.head)))
         (void)queue_pop(&partition->waiting, partition->map->descs);
+}
+
+void block_await(struct partition *partition, uint32_t block)
+{
+    struct slab *slab = slab_of(partition, desc_of(partition, block));
+
+    if (slab)
+        slab_pending(&partition->alloc, slab, 1);
+    counter_add(&partition->header->unlinked, 1);
+    queue_append(&partition->waiting, partition->map->descs, block);
+    partition->nr_grace++;
+    waiting_flush(partition);
 }
 
 void block_retire(struct partition *partition, uint32_t block, enum unlink_cause cause)
 {
     struct block_desc *desc = desc_of(partition, block);
-    struct slab *slab = slab_of(partition, desc);
 
     shared_store(&desc->state, (uint8_t)BLOCK_UNLINKED);
     hits_apply(partition);
@@ -101,15 +118,10 @@ void block_retire(struct partition *partition, uint32_t block, enum unlink_cause
         partition->ops->remove(partition->policy, block);
     lease_end(partition, block);
     bit_clear(partition->expiring, block);
-    if (slab)
-        slab_pending(&partition->alloc, slab, 1);
     counter_add(&partition->header->items, -1ull);
     counter_add(&partition->header->value_bytes, -(uint64_t)desc->value_len);
-    counter_add(&partition->header->unlinked, 1);
     count_cause(partition->header, desc, cause);
-    queue_append(&partition->waiting, partition->map->descs, block);
-    partition->nr_grace++;
-    waiting_flush(partition);
+    block_await(partition, block);
 }
 
 void block_unlink(struct partition *partition, uint32_t block, enum unlink_cause cause)
@@ -161,10 +173,10 @@ static void block_free(struct partition *partition, uint32_t block)
     block_put_back(partition, block);
 }
 
-static void park(struct partition *partition, uint32_t block)
+static void park(struct partition *partition, struct parking *parking, uint32_t block)
 {
-    queue_append(&partition->parked, partition->map->descs, block);
-    partition->nr_parked++;
+    queue_append(&parking->queue, partition->map->descs, block);
+    parking->nr++;
 }
 
 void block_drop(struct partition *partition, uint32_t block)
@@ -175,13 +187,13 @@ void block_drop(struct partition *partition, uint32_t block)
     counter_add(&partition->header->reserved, -1ull);
     if (slab)
         slab->reserved--;
-    if (!block_is_pinned(partition, block)) {
+    if (!has_pins(partition, block)) {
         block_free(partition, block);
         return;
     }
     shared_store(&desc->state, (uint8_t)BLOCK_UNLINKED);
     counter_add(&partition->header->unlinked, 1);
-    park(partition, block);
+    park(partition, &partition->pinned_ones, block);
 }
 
 static void unlinked_free(struct partition *partition, uint32_t block)
@@ -191,20 +203,33 @@ static void unlinked_free(struct partition *partition, uint32_t block)
     counter_add(&partition->header->reclaimed, 1);
 }
 
-static bool parked_poll(struct partition *partition)
+/* The dataplane's readers are through with it. Whether it became free. */
+static bool settle(struct partition *partition, uint32_t block)
+{
+    if (has_pins(partition, block))
+        park(partition, &partition->pinned_ones, block);
+    else if (block_is_held(partition, block))
+        park(partition, &partition->held_ones, block);
+    else
+        unlinked_free(partition, block);
+    return desc_of(partition, block)->state == BLOCK_FREE;
+}
+
+/* Looks at each parked block once after change was counted on, a few in one call, and now and then
+ * in any case: thousands that stay cost nothing. */
+static bool parking_poll(struct partition *partition, struct parking *parking, uint64_t change)
 {
     bool any = false;
 
-    for (uint32_t i = 0; i < PARKED_BURST && i < partition->nr_parked; i++) {
-        uint32_t block = queue_pop(&partition->parked, partition->map->descs);
-
-        partition->nr_parked--;
-        if (block_is_pinned(partition, block)) {
-            park(partition, block);
-            continue;
-        }
-        unlinked_free(partition, block);
-        any = true;
+    if (change != parking->change || partition->now_ms - parking->round_ms >= PARKED_PERIOD_MS) {
+        parking->change = change;
+        parking->round_ms = partition->now_ms;
+        parking->left = parking->nr;
+    }
+    for (unsigned i = 0; i < PARKED_BURST && parking->left; i++) {
+        parking->left--;
+        parking->nr--;
+        any |= settle(partition, queue_pop(&parking->queue, partition->map->descs));
     }
     return any;
 }
@@ -215,20 +240,20 @@ bool blocks_reclaim(struct partition *partition)
     uint64_t word;
 
     for (unsigned i = 0; i < RECLAIM_BURST && reclaim_take(partition->lane, &word); i++) {
-        uint32_t block = (uint32_t)word;
+        uint32_t block = (uint32_t)word - partition->number * partition->nr_blocks;
         struct slab *slab = slab_of(partition, desc_of(partition, block));
 
         partition->nr_grace--;
         if (slab)
             slab_pending(&partition->alloc, slab, -1);
-        if (block_is_pinned(partition, block))
-            park(partition, block);
-        else
-            unlinked_free(partition, block);
+        (void)settle(partition, block);
         any = true;
     }
-    if (partition->nr_parked)
-        any |= parked_poll(partition);
+    if (partition->pinned_ones.nr)
+        any |= parking_poll(partition, &partition->pinned_ones, counter_read(&partition->unpinned));
+    if (partition->held_ones.nr)
+        any |=
+            parking_poll(partition, &partition->held_ones, reclaim_releases(partition->reclaimer));
     waiting_flush(partition);
     return any;
 }

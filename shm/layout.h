@@ -86,6 +86,7 @@ enum block_state {
 };
 
 #define DESC_EXPIRES 0x01u /* expiry_ms counts */
+#define DESC_MARKED 0x02u  /* reserved: value_crc is the mark of whoever writes it */
 
 /* One cache line: all that a hit needs. */
 struct block_desc {
@@ -95,7 +96,7 @@ struct block_desc {
     uint8_t flags;  /* DESC_* */
     uint16_t key_len;
     uint32_t value_len;
-    uint32_t value_crc; /* CRC32C */
+    uint32_t value_crc; /* CRC32C; while reserved, its mark */
     uint32_t place;     /* of the value, in DATA_UNITs from the start of the data segment */
     union {
         uint32_t expiry_ms; /* since sb.epoch_ns, modulo 2^32; compare as signed difference */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leases: blocks that eviction passes by for a while. A bitmap says which blocks have one; a sweep
  * takes back those that are over. Leased blocks that eviction meets are set aside, out of the
- * policy, so that they are not met again and again. Owner core only. */
+ * policy, so that they are not met again and again; so are those that clients hold. Owner core
+ * only. */
 #include <assert.h>
 
 #include "shm/partition_state.h"
@@ -43,6 +44,26 @@ void lease_set_aside(struct partition *partition, uint32_t block)
     partition->nr_aside++;
 }
 
+/* A block that is leased or aside: whether either has ended. */
+static bool lease_over(struct partition *partition, uint32_t block)
+{
+    bool over = false;
+
+    if (lease_holds(partition, block))
+        return false;
+    if (bit_test(partition->leased, block)) {
+        lease_end(partition, block);
+        over = true;
+    }
+    if (bit_test(partition->aside, block) && !block_is_held(partition, block)) {
+        hits_apply(partition);
+        aside_end(partition, block);
+        partition->ops->insert(partition->policy, block);
+        over = true;
+    }
+    return over;
+}
+
 static bool leases_sweep(struct partition *partition, uint32_t nr_words)
 {
     bool any = false;
@@ -50,19 +71,9 @@ static bool leases_sweep(struct partition *partition, uint32_t nr_words)
     for (uint32_t i = 0; i < nr_words; i++) {
         uint32_t word = partition->lease_sweep.word;
 
-        for (uint64_t bits = partition->leased[word]; bits; bits &= bits - 1) {
-            uint32_t block = word * 64 + (uint32_t)__builtin_ctzll(bits);
-
-            if (lease_holds(partition, block))
-                continue;
-            lease_end(partition, block);
-            if (bit_test(partition->aside, block)) {
-                hits_apply(partition);
-                aside_end(partition, block);
-                partition->ops->insert(partition->policy, block);
-            }
-            any = true;
-        }
+        for (uint64_t bits = partition->leased[word] | partition->aside[word]; bits;
+             bits &= bits - 1)
+            any |= lease_over(partition, word * 64 + (uint32_t)__builtin_ctzll(bits));
         partition->lease_sweep.word = word + 1 < partition->nr_words ? word + 1 : 0;
     }
     return any;
@@ -70,10 +81,19 @@ static bool leases_sweep(struct partition *partition, uint32_t nr_words)
 
 bool leases_poll(struct partition *partition)
 {
-    if (!partition->nr_leased)
+    if (!partition->nr_leased && !partition->nr_aside)
         return false;
     return leases_sweep(partition, sweep_due(&partition->lease_sweep, partition->nr_words,
                                              SWEEP_PERIOD_MS, partition->now_ms));
+}
+
+bool leases_look(struct partition *partition)
+{
+    if (partition->leases_full_ms == partition->now_ms)
+        return false;
+    partition->leases_full_ms = partition->now_ms;
+    return leases_sweep(partition, partition->nr_words < SWEEP_WORDS_FULL ? partition->nr_words
+                                                                          : SWEEP_WORDS_FULL);
 }
 
 static bool lease_affordable(const struct partition *partition, uint32_t units)
@@ -100,13 +120,8 @@ bool partition_lease(struct partition *partition, uint32_t block, uint32_t lease
         return true;
     }
     if (!lease_affordable(partition, units)) {
-        /* A MATCH may ask for thousands: look for leases that are over once a millisecond. */
-        if (partition->leases_full_ms == now_ms)
-            return false;
-        partition->leases_full_ms = now_ms;
-        leases_sweep(partition, partition->nr_words < SWEEP_WORDS_FULL ? partition->nr_words
-                                                                       : SWEEP_WORDS_FULL);
-        if (!lease_affordable(partition, units))
+        /* A MATCH may ask for thousands: hence no more than one look in a millisecond. */
+        if (!leases_look(partition) || !lease_affordable(partition, units))
             return false;
     }
     bit_set(partition->leased, block);

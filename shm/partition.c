@@ -41,7 +41,8 @@ static struct partition *private_alloc(const struct part_map *map)
     partition->nr_words = (nr + 63) / 64;
     partition->free_head = BLOCK_NONE;
     queue_clear(&partition->waiting);
-    queue_clear(&partition->parked);
+    queue_clear(&partition->pinned_ones.queue);
+    queue_clear(&partition->held_ones.queue);
     partition->expiring = calloc(partition->nr_words, sizeof(uint64_t));
     partition->leased = calloc(partition->nr_words, sizeof(uint64_t));
     partition->aside = calloc(partition->nr_words, sizeof(uint64_t));
@@ -80,6 +81,7 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
     partition->arena = arena;
     partition->number = number;
     partition->ops = ops;
+    partition->reclaimer = options->reclaimer;
     partition->now_ms = arena_ms(arena, clock_ns());
     if (index_writer_open(&partition->index, map, !map->header->blocks_used) < 0)
         goto free_private;
@@ -91,7 +93,7 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
         goto close_metas;
     if (reclaim_lane_create(options->reclaimer, lane_size, &partition->lane) < 0)
         goto close_policy;
-    recover(partition, options->verify, recovery);
+    recover(partition, options, recovery);
     *out = partition;
     return 0;
 close_policy:
@@ -142,14 +144,17 @@ static void desc_reserve(struct partition *partition, uint32_t block, uint32_t p
                                .state = BLOCK_RESERVED,
                                .key_len = (uint16_t)request->key_len,
                                .value_len = request->value_len,
+                               .value_crc = request->mark,
                                .place = place,
                                .tenant = request->tenant,
                                .layout = request->layout};
 
     if (!fresh.generation)
         fresh.generation = 1;
+    if (request->mark)
+        fresh.flags = DESC_MARKED;
     if (ttl_ms) {
-        fresh.flags = DESC_EXPIRES;
+        fresh.flags |= DESC_EXPIRES;
         /* From sealing on; until then this holds the time to live itself. */
         fresh.expiry_ms = ttl_ms < PARTITION_TTL_MAX_MS ? ttl_ms : PARTITION_TTL_MAX_MS;
     }
@@ -230,6 +235,19 @@ void partition_abort(struct partition *partition, uint32_t block)
     block_drop(partition, block);
 }
 
+bool partition_next_reserved(const struct partition *partition, uint32_t *block, uint32_t *mark)
+{
+    for (; *block < partition->header->blocks_used; ++*block) {
+        const struct block_desc *desc = desc_of(partition, *block);
+
+        if (desc->state == BLOCK_RESERVED && desc->flags & DESC_MARKED) {
+            *mark = desc->value_crc;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Sealing. */
 
 static void expiry_set(struct block_desc *desc, uint32_t ttl_ms, uint32_t now_ms)
@@ -246,6 +264,8 @@ static void publish(struct partition *partition, uint32_t block, const struct bl
     bool in = true;
 
     chain_begin(&partition->index, head);
+    /* From here on until it is sealed, an owner that dies leaves no mark. */
+    shared_store(&desc_of(partition, block)->flags, fresh->flags);
     desc_publish(desc_of(partition, block), fresh);
     if (older)
         shared_store(&older->bucket->blocks[older->slot], block);
@@ -285,6 +305,7 @@ enum kvr_status partition_seal(struct partition *partition, uint32_t block, uint
     fresh.state = BLOCK_SEALED;
     if (fresh.key_len > KEY_INLINE)
         fresh.far_key.hash_lo = hash.lo;
+    fresh.flags &= (uint8_t)~DESC_MARKED;
     fresh.value_crc = value_crc;
     expiry_set(&fresh, fresh.flags & DESC_EXPIRES ? fresh.expiry_ms : 0, now_ms);
     counter_add(&partition->header->reserved, -1ull);

@@ -33,6 +33,14 @@ struct sweep {
     uint32_t word, since_ms;
 };
 
+/* Unlinked blocks whose grace period is over, but that somebody still reads. */
+struct parking {
+    struct queue queue;
+    uint32_t nr, left; /* left: to be looked at yet, since something changed */
+    uint32_t round_ms; /* when all were due last */
+    uint64_t change;   /* what was counted then */
+};
+
 struct partition {
     struct hit_list hits; /* first: partition_hit */
     struct arena *arena;
@@ -41,6 +49,7 @@ struct partition {
     const struct policy_ops *ops;
     struct policy *policy;
     struct reclaim_lane *lane;
+    const struct reclaimer *reclaimer;
     unsigned number;
     uint32_t nr_blocks, nr_words; /* of the bitmaps */
     uint32_t now_ms;              /* of the last call that said it */
@@ -51,21 +60,22 @@ struct partition {
     struct meta_table metas;
     /* Free descriptors: a stack of used ones, and all from blocks_used on. */
     uint32_t free_head, nr_recycled;
-    struct queue waiting; /* unlinked, not yet in the lane */
-    struct queue parked;  /* unlinked, grace period over, still pinned */
-    uint32_t nr_grace;    /* unlinked, in waiting or in the lane */
-    uint32_t nr_parked;
+    struct queue waiting;       /* unlinked, not yet in the lane */
+    uint32_t nr_grace;          /* unlinked, in waiting or in the lane */
+    struct parking pinned_ones; /* parked: somebody here has a pin */
+    struct parking held_ones;   /* parked: some client holds them */
 
     uint32_t nr_aside;
 
     uint64_t *expiring;    /* bit: sealed block with an expiry */
     uint64_t *leased;      /* bit: has a lease, perhaps over */
-    uint64_t *aside;       /* bit: sealed, leased, and for that out of the policy */
+    uint64_t *aside;       /* bit: sealed, leased or held, and for that out of the policy */
     uint32_t *lease_until; /* ms */
     uint64_t leased_units, nr_leased;
     uint32_t leases_full_ms; /* when that was found last */
     struct sweep expiry_sweep, lease_sweep;
     struct drain drain;
+    bool walk_cut;         /* the last search for a victim ended before the policy's order did */
     uint64_t passed_units; /* evicted although colder blocks of other classes were passed over */
 
     uint32_t *pins;                  /* atomic */
@@ -104,6 +114,24 @@ static inline struct slab *slab_of(const struct partition *partition, const stru
     return units_held(desc) ? alloc_slab(&partition->alloc, desc->place) : NULL;
 }
 
+/* Whether any block could be pinned or held. */
+static inline bool any_pinned(const struct partition *partition)
+{
+    return partition_pinned(partition) || reclaim_holds_any(partition->reclaimer);
+}
+
+/* Whether a client held it when the reclaimer looked last. */
+static inline bool block_is_held(const struct partition *partition, uint32_t block)
+{
+    return reclaim_held(partition->reclaimer, partition->number * partition->nr_blocks + block);
+}
+
+static inline uint64_t block_reference(const struct partition *partition, uint32_t block)
+{
+    return block_ref(desc_of(partition, block)->generation,
+                     partition->number * partition->nr_blocks + block);
+}
+
 static inline bool is_expired(const struct block_desc *desc, uint32_t now_ms)
 {
     return expiry_passed(desc->flags, desc->expiry_ms, now_ms);
@@ -135,10 +163,13 @@ void block_enter(struct partition *partition, uint32_t block);
 void block_unlink(struct partition *partition, uint32_t block, enum unlink_cause cause);
 /* A sealed block that is in no bucket any more becomes unlinked, and waits for its readers. */
 void block_retire(struct partition *partition, uint32_t block, enum unlink_cause cause);
+/* An unlinked block, of which nothing but its memory is known any more, waits for its readers. */
+void block_await(struct partition *partition, uint32_t block);
 /* A reserved block is given up: nobody can have seen it. */
 void block_drop(struct partition *partition, uint32_t block);
 /* Takes back what the reclaimer released, hands on what waits. Bounded. */
 bool blocks_reclaim(struct partition *partition);
+/* By somebody here, or held by a client. */
 bool block_is_pinned(const struct partition *partition, uint32_t block);
 
 /* room.c */
@@ -159,6 +190,9 @@ bool lease_holds(const struct partition *partition, uint32_t block);
 void lease_end(struct partition *partition, uint32_t block);
 void lease_set_aside(struct partition *partition, uint32_t block);
 bool leases_poll(struct partition *partition);
+/* Looks for leases that are over and for blocks that no client holds any more, once a millisecond;
+ * whether there were any. */
+bool leases_look(struct partition *partition);
 
 /* expire.c */
 void expiry_note(struct partition *partition, uint32_t block);
@@ -168,4 +202,5 @@ uint32_t sweep_due(struct sweep *sweep, uint32_t nr_words, uint32_t period_ms, u
 
 /* recover.c */
 /* Rebuilds all private state from the descriptors; everything is empty before. */
-void recover(struct partition *partition, bool verify, struct partition_recovery *recovery);
+void recover(struct partition *partition, const struct partition_options *options,
+             struct partition_recovery *recovery);

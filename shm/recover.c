@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rebuilds a partition's private state from its descriptors when it is opened, and drops whatever
- * was not sealed or does not add up. Trusts nothing it reads: the last owner may have died at any
- * instruction, and others may have written to the data. */
+ * was not sealed or does not add up. Clients live on meanwhile: what they may hold keeps its memory
+ * until the reclaimer has looked, what they are still writing stays reserved. Trusts nothing it
+ * reads: the last owner may have died at any instruction, and others may have written to the data.
+ */
 #include "base/crc32c.h"
 #include "shm/bucket.h"
 #include "shm/partition_state.h"
@@ -75,23 +77,6 @@ static enum verdict adopt(struct partition *partition, uint32_t block, bool veri
     return DAMAGED;
 }
 
-static void count(struct partition *partition, uint32_t block, enum verdict verdict,
-                  struct partition_recovery *recovery)
-{
-    switch (verdict) {
-    case KEEP:
-        recovery->kept++;
-        recovery->kept_bytes += desc_of(partition, block)->value_len;
-        break;
-    case EXPIRED:
-        recovery->dropped_expired++;
-        break;
-    case DAMAGED:
-        recovery->dropped_damaged++;
-        break;
-    }
-}
-
 static void counters_clear(struct part_header *header)
 {
     counter_set(&header->items, 0);
@@ -101,30 +86,110 @@ static void counters_clear(struct part_header *header)
     counter_set(&header->used_bytes, 0);
 }
 
-/* Whether the block stays; counts it. */
-static bool settle(struct partition *partition, uint32_t block, bool verify,
-                   struct partition_recovery *recovery)
+/* Keeps a sealed block, or leaves it unlinked. */
+static void settle_sealed(struct partition *partition, uint32_t block, bool verify,
+                          struct partition_recovery *recovery)
 {
-    enum verdict verdict = DAMAGED;
+    struct block_desc *desc = desc_of(partition, block);
 
-    switch (desc_of(partition, block)->state) {
-    case BLOCK_FREE:
-    case BLOCK_UNLINKED:
-        return false;
-    case BLOCK_RESERVED:
-        recovery->dropped_unsealed++;
-        return false;
-    case BLOCK_SEALED:
-        verdict = adopt(partition, block, verify);
+    switch (adopt(partition, block, verify)) {
+    case KEEP:
+        recovery->kept++;
+        recovery->kept_bytes += desc->value_len;
+        block_enter(partition, block);
+        return;
+    case EXPIRED:
+        recovery->dropped_expired++;
         break;
-    default:
+    case DAMAGED:
+        recovery->dropped_damaged++;
         break;
     }
-    count(partition, block, verdict, recovery);
-    return verdict == KEEP;
+    shared_store(&desc->state, (uint8_t)BLOCK_UNLINKED);
 }
 
-void recover(struct partition *partition, bool verify, struct partition_recovery *recovery)
+/* Whether the block could be had with the memory that it names. */
+static bool adopt_memory(struct partition *partition, uint32_t block)
+{
+    struct block_desc *desc = desc_of(partition, block);
+
+    if (!shape_valid(partition, desc) ||
+        (units_held(desc) && !alloc_adopt(&partition->alloc, desc->place, units_held(desc), block)))
+        return false;
+    if (!meta_adopt(&partition->metas, desc->meta))
+        shared_store(&desc->meta, META_NONE);
+    return true;
+}
+
+/* Clients may hold it: it waits as if it had been unlinked just now. */
+static void settle_unlinked(struct partition *partition, uint32_t block, struct queue *free)
+{
+    struct block_desc *desc = desc_of(partition, block);
+
+    if (adopt_memory(partition, block)) {
+        block_await(partition, block);
+        return;
+    }
+    shared_store(&desc->state, (uint8_t)BLOCK_FREE);
+    queue_append(free, partition->map->descs, block);
+    partition->nr_recycled++;
+}
+
+/* Nobody ever saw it, but somebody may be writing it. */
+static void settle_reserved(struct partition *partition, uint32_t block,
+                            const struct partition_options *options, struct queue *free,
+                            struct partition_recovery *recovery)
+{
+    struct block_desc *desc = desc_of(partition, block);
+    struct slab *slab;
+
+    if (options->keep_reserved && desc->flags & DESC_MARKED &&
+        options->keep_reserved(options->context, desc->value_crc) &&
+        adopt_memory(partition, block)) {
+        slab = slab_of(partition, desc);
+        if (slab)
+            slab->reserved++;
+        counter_add(&partition->header->reserved, 1);
+        recovery->kept_reserved++;
+        return;
+    }
+    recovery->dropped_unsealed++;
+    shared_store(&desc->state, (uint8_t)BLOCK_FREE);
+    queue_append(free, partition->map->descs, block);
+    partition->nr_recycled++;
+}
+
+/* First what is stored, which has the first claim on its memory. Whether anything is left. */
+static bool settle_all_sealed(struct partition *partition, bool verify, struct queue *free,
+                              struct partition_recovery *recovery)
+{
+    bool rest = false;
+
+    for (uint32_t block = 0; block < partition->header->blocks_used; block++) {
+        struct block_desc *desc = desc_of(partition, block);
+
+        switch (desc->state) {
+        case BLOCK_FREE:
+            queue_append(free, partition->map->descs, block);
+            partition->nr_recycled++;
+            continue;
+        case BLOCK_SEALED:
+            settle_sealed(partition, block, verify, recovery);
+            break;
+        case BLOCK_RESERVED:
+        case BLOCK_UNLINKED:
+            break;
+        default:
+            recovery->dropped_damaged++;
+            shared_store(&desc->state, (uint8_t)BLOCK_UNLINKED);
+        }
+        rest |= desc->state != BLOCK_SEALED;
+    }
+    return rest;
+}
+
+void recover(struct partition *partition, const struct partition_options *options,
+             struct partition_recovery *recovery)
 {
     uint32_t used = partition->header->blocks_used;
     struct queue free;
@@ -135,18 +200,15 @@ void recover(struct partition *partition, bool verify, struct partition_recovery
     *recovery = (struct partition_recovery){0};
     counters_clear(partition->header);
     queue_clear(&free);
-    for (uint32_t block = 0; block < used; block++) {
-        struct block_desc *desc = desc_of(partition, block);
+    if (settle_all_sealed(partition, options->verify, &free, recovery))
+        for (uint32_t block = 0; block < used; block++) {
+            uint8_t state = desc_of(partition, block)->state;
 
-        if (settle(partition, block, verify, recovery)) {
-            block_enter(partition, block);
-            continue;
+            if (state == BLOCK_UNLINKED)
+                settle_unlinked(partition, block, &free);
+            else if (state == BLOCK_RESERVED)
+                settle_reserved(partition, block, options, &free, recovery);
         }
-        if (desc->state != BLOCK_FREE)
-            shared_store(&desc->state, (uint8_t)BLOCK_FREE);
-        queue_append(&free, partition->map->descs, block);
-        partition->nr_recycled++;
-    }
     partition->free_head = free.head;
     alloc_adopt_end(&partition->alloc);
 }

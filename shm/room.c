@@ -17,6 +17,7 @@
 #define DRAIN_BURST 128u  /* blocks unlinked in one call */
 #define DRAIN_LOOKS 4096u /* slots looked at for them */
 #define DRAIN_GIVE_UP_MS 500u
+#define DRAIN_HELD_MS 20u /* where clients hold blocks, for as long as they like */
 #define DRAIN_KEEP_MS 20u /* for the class that wanted it */
 #define DRAIN_KEEP_REFUSED 16u
 #define AHEAD_SLOTS_MIN 32u /* smaller classes keep nothing free */
@@ -42,7 +43,7 @@ static uint32_t walk_victim(struct partition *partition, uint16_t class, uint32_
     while (looked < limit && (block = partition->ops->walk_next(partition->policy)) != BLOCK_NONE) {
         const struct slab *slab;
 
-        if (lease_holds(partition, block)) {
+        if (lease_holds(partition, block) || block_is_held(partition, block)) {
             if (walk->nr_aside == ASIDE_BURST)
                 break;
             walk->aside[walk->nr_aside++] = block;
@@ -81,6 +82,7 @@ static uint32_t victim_pick(struct partition *partition, uint16_t class, uint32_
         if (block != BLOCK_NONE || walk.nr_aside < ASIDE_BURST)
             break;
     }
+    partition->walk_cut = block == BLOCK_NONE && walk.nr_aside == ASIDE_BURST;
     *passed = walk.passed;
     return block;
 }
@@ -159,7 +161,7 @@ static bool window_find(struct partition *partition, uint32_t nr, uint16_t excep
     struct alloc *alloc = &partition->alloc;
     bool found = window_choose(alloc, nr, except, chunk, count), marked = false;
 
-    if (!found || !partition_pinned(partition))
+    if (!found || !any_pinned(partition))
         return found;
     for (unsigned tries = 0; found && window_mark_pinned(partition, *chunk, *count); tries++) {
         marked = true;
@@ -240,6 +242,14 @@ static bool drain_step(struct partition *partition)
     return unlinked;
 }
 
+static uint32_t drain_patience_ms(const struct partition *partition)
+{
+    bool passed = partition->drain.at == partition->drain.chunk + partition->drain.count;
+
+    return passed && !partition->nr_grace && partition->held_ones.nr ? DRAIN_HELD_MS
+                                                                     : DRAIN_GIVE_UP_MS;
+}
+
 bool room_poll(struct partition *partition)
 {
     struct drain *drain = &partition->drain;
@@ -258,7 +268,7 @@ bool room_poll(struct partition *partition)
     if (drain_is_empty(&partition->alloc, drain)) {
         drain->ready = any = true;
         drain->since_ms = partition->now_ms;
-    } else if (age_ms > DRAIN_GIVE_UP_MS) {
+    } else if (age_ms > drain_patience_ms(partition)) {
         drain_end(partition); /* somebody keeps a pin in it */
     }
     return any;
@@ -329,6 +339,12 @@ static bool drain_for(struct partition *partition, uint16_t class, uint32_t unit
     return true;
 }
 
+/* Where no victim was found: whether another look would see others. */
+static bool more_to_find(struct partition *partition)
+{
+    return partition->walk_cut || (partition->nr_aside && leases_look(partition));
+}
+
 /* How many requests of the class are turned away in this turn, this one included. Each asks once a
  * turn, so this is how many blocks may be on their way back for them. */
 static uint32_t asked(const struct partition *partition, struct size_class *kind)
@@ -344,6 +360,7 @@ enum kvr_status room_make(struct partition *partition, uint16_t class, uint32_t 
     struct size_class *kind = &partition->alloc.table.classes[class];
     bool own = class != CLASS_RUN && kind->slots;
 
+    partition->walk_cut = false;
     if (class != CLASS_RUN)
         units = kind->units;
     if (own) {
@@ -365,7 +382,7 @@ enum kvr_status room_make(struct partition *partition, uint16_t class, uint32_t 
     if (drain_begin(partition, class, units, alloc_chunks_min(&partition->alloc, units), CLASS_NONE,
                     false))
         return KVR_BUSY;
-    if (partition->nr_grace)
+    if (partition->nr_grace || more_to_find(partition))
         return KVR_BUSY;
     /* Then a gap that was left to grow has to do. */
     partition->alloc.any_slab = !partition->alloc.any_slab;
@@ -376,12 +393,13 @@ enum kvr_status room_make_descriptor(struct partition *partition)
 {
     uint32_t passed, block;
 
+    partition->walk_cut = false;
     if (partition->nr_grace <= ahead(partition->nr_blocks)) {
         block = victim_pick(partition, CLASS_NONE, WALK_FAR, &passed);
         if (block != BLOCK_NONE)
             block_unlink(partition, block, UNLINK_EVICTED);
     }
-    return partition->nr_grace ? KVR_BUSY : KVR_NO_SPACE;
+    return partition->nr_grace || more_to_find(partition) ? KVR_BUSY : KVR_NO_SPACE;
 }
 
 void room_keep(struct partition *partition, uint16_t class)

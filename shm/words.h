@@ -51,16 +51,17 @@ static inline bool desc_key_equal(const struct block_desc *shared, const uint8_t
     return (shared_load(&shared->key_words[i]) ^ tail) << (64 - 8 * rest) == 0;
 }
 
-/* Owner's write of a whole descriptor. The first word comes last: who sees generation and state of
- * a sealed block sees all the rest of it, also without the bucket's version, and so does the next
- * owner of a dead one's arena. */
+/* Owner's write of a whole descriptor. The word with generation and state comes last: an owner that
+ * dies before it leaves the state as it was, and the rest then means nothing; and who sees a sealed
+ * block there sees all the rest of it, also without the bucket's version. */
 static inline void desc_publish(struct block_desc *shared, const struct block_desc *fresh)
 {
     const uint64_t *from = (const uint64_t *)(const void *)fresh;
     uint64_t *to = (uint64_t *)(void *)shared;
 
-    for (size_t i = DESC_WORDS; i-- > 0;)
+    for (size_t i = 1; i < DESC_WORDS; i++)
         shared_store(&to[i], from[i]);
+    shared_store(&to[0], from[0]);
 }
 
 static inline bool expiry_passed(uint8_t flags, uint32_t expiry_ms, uint32_t now_ms)

@@ -32,6 +32,7 @@ struct bench_settings {
     uint64_t ttl_ms;
     uint8_t priority;
     bool warm, verify, fill;
+    bool view; /* hits are looked at where they lie */
 };
 
 /* Options; each command has rows of its own for them. */
@@ -54,6 +55,7 @@ enum {
     BENCH_OPT_WARM,
     BENCH_OPT_NO_WARM,
     BENCH_OPT_FILL,
+    BENCH_OPT_VIEW,
     BENCH_OPT_VERIFY,
     BENCH_OPT_NO_VERIFY,
     BENCH_OPT_KEYSPACE,

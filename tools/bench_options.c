@@ -153,6 +153,9 @@ bool bench_option(const struct cli *cli, int id, struct bench_settings *s)
     case BENCH_OPT_FILL:
         s->fill = true;
         return true;
+    case BENCH_OPT_VIEW:
+        s->view = true;
+        return true;
     case BENCH_OPT_VERIFY:
     case BENCH_OPT_NO_VERIFY:
         s->verify = id == BENCH_OPT_VERIFY;

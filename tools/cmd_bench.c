@@ -37,6 +37,8 @@ static const struct cli_option options[] = {
     {BENCH_OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
     {BENCH_OPT_NO_WARM, "no-warm", NULL, "do not"},
     {BENCH_OPT_FILL, "fill", NULL, "after a miss, store the value"},
+    {BENCH_OPT_VIEW, "view", NULL,
+     "with shm://: get and match hold hits where they lie, nothing is copied"},
     {BENCH_OPT_NO_VERIFY, "no-verify", NULL, "do not check the bytes of hits"},
     {BENCH_OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
     {BENCH_OPT_SEED, "seed", "N", "of the random choices; default 1"},
@@ -269,6 +271,7 @@ const struct cli_command cmd_bench = {
         "  kvrail bench --ops get --size 64 --keys 1M --batch 16 --depth 128\n"
         "  kvrail bench --read 80 --size 64:50,4KiB:30,64KiB:20 --threads 2 --seconds 10\n"
         "  kvrail bench --ops get --rate 50k --arrival poisson --json > result.json\n"
-        "  kvrail bench --ops match --chain 4096\n",
+        "  kvrail bench --ops match --chain 4096\n"
+        "  kvrail bench --server shm:///run/kvrail/local.sock --ops get --view --size 2MiB\n",
     .run = run,
 };

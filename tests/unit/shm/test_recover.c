@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "fixture.h"
 #include "shm/bucket.h"
+#include "shm/hazard.h"
 
 static struct fixture f;
 
@@ -24,10 +25,20 @@ static void destroy(void)
 
 TestSuite(recover, .init = create);
 
+static uint32_t living_mark; /* of the one writer that lives */
+
+static bool mark_lives(void *context, uint32_t mark)
+{
+    return *(uint32_t *)context == mark;
+}
+
 static void die_and_open(bool verify)
 {
-    struct partition_options options = {
-        .policy = "lru", .reclaimer = f.reclaimer, .verify = verify};
+    struct partition_options options = {.policy = "lru",
+                                        .reclaimer = f.reclaimer,
+                                        .verify = verify,
+                                        .keep_reserved = mark_lives,
+                                        .context = &living_mark};
 
     partition_close(f.partition);
     cr_assert_eq(partition_open(&f.arena, 0, &options, &f.partition, &f.recovery), 0);
@@ -81,6 +92,194 @@ Test(recover, drops_what_was_only_reserved)
     destroy();
 }
 
+static uint32_t reserve_marked(const char *key, uint32_t value_len, uint32_t mark)
+{
+    struct block_request request = {.key = key,
+                                    .key_len = (uint32_t)strlen(key),
+                                    .hash = fixture_hash(&f, key, strlen(key)),
+                                    .value_len = value_len,
+                                    .ttl_ms = 50000,
+                                    .mark = mark};
+    uint32_t block;
+
+    cr_assert_eq(partition_reserve(f.partition, &request, f.now_ms, &block), KVR_OK);
+    return block;
+}
+
+Test(recover, keeps_a_reservation_whose_writer_lives)
+{
+    const char *far = "a key of more than thirty-two bytes, reserved";
+    uint32_t block = reserve_marked(far, 5000, 77), found = 0, mark;
+    uint8_t *value = partition_value(f.partition, block);
+    struct block_view view;
+    uint64_t ref;
+
+    memset(value, 0x42, 5000);
+    (void)reserve_marked("dead", 5000, 78);
+    living_mark = 77;
+    die_and_open(false);
+    cr_assert_eq(f.recovery.kept, 101);
+    cr_assert_eq(f.recovery.kept_reserved, 1);
+    cr_assert_eq(f.recovery.dropped_unsealed, 1);
+    cr_assert_eq(arena_part(&f.arena, 0)->reserved, 1);
+    cr_assert(partition_next_reserved(f.partition, &found, &mark));
+    cr_assert_eq(found, block);
+    cr_assert_eq(mark, 77);
+    found++;
+    cr_assert_not(partition_next_reserved(f.partition, &found, &mark));
+    /* Its memory is nobody else's. */
+    for (uint64_t i = 1000; i < 3000; i++)
+        (void)fixture_put_number(&f, i, 5000);
+    cr_assert_eq(partition_value(f.partition, block), value);
+    cr_assert_eq(partition_seal(f.partition, block, crc32c(0, value, 5000), false, f.now_ms, &ref),
+                 KVR_OK);
+    cr_assert(fixture_find(&f, far, strlen(far), &view));
+    cr_assert_eq(view.value_crc, crc32c(0, view.value, 5000));
+    cr_assert_eq(view.ttl_ms, 50000);
+    cr_assert_eq(view.value[4999], 0x42);
+    destroy();
+}
+
+Test(recover, gives_a_kept_reservation_back_when_it_is_aborted)
+{
+    uint32_t block = reserve_marked("open", 5000, 77);
+
+    living_mark = 77;
+    die_and_open(false);
+    partition_abort(f.partition, block);
+    cr_assert_eq(arena_part(&f.arena, 0)->reserved, 0);
+    all_there();
+    destroy();
+}
+
+Test(recover, takes_no_number_of_a_sealed_block_for_a_mark)
+{
+    uint32_t block = reserve_marked("open", 5000, 77), plain;
+    struct block_desc *desc = &f.arena.maps[0].descs[block];
+
+    cr_assert_eq(fixture_reserve(&f, "plain", 5, 10, 0, &plain), KVR_OK);
+    f.arena.maps[0].descs[plain].value_crc = 77;
+    /* The owner died as it sealed: the CRC is written, the state is not. */
+    desc->flags &= (uint8_t)~DESC_MARKED;
+    living_mark = 77;
+    die_and_open(false);
+    cr_assert_eq(f.recovery.kept_reserved, 0);
+    cr_assert_eq(f.recovery.dropped_unsealed, 2);
+    destroy();
+}
+
+Test(recover, keeps_no_reservation_that_does_not_add_up)
+{
+    uint32_t block = reserve_marked("open", 5000, 77);
+
+    f.arena.maps[0].descs[block].place = desc_named(40)->place;
+    living_mark = 77;
+    die_and_open(false);
+    cr_assert_eq(f.recovery.kept_reserved, 0);
+    cr_assert_eq(f.recovery.kept, 101, "what is sealed comes first");
+    destroy();
+}
+
+/* A client that lives on while the owner does not. */
+static struct segment segment;
+static struct hazards hazards;
+
+static uint32_t client_holds(uint64_t number)
+{
+    static const struct segment_spec spec = {.nr_slots = 64, .nr_partitions = 1};
+    struct block_view view;
+    uint32_t slot;
+
+    if (!segment.header) {
+        cr_assert_eq(segment_create(&spec, f.arena.sb->arena_id, &segment), 0);
+        cr_assert_eq(hazards_open(&hazards, &segment, false), 0);
+        cr_assert_eq(reclaim_client_add(f.reclaimer, 1, &segment), 0);
+    }
+    cr_assert(fixture_find(&f, &number, sizeof(number), &view));
+    slot = hazard_publish(&hazards, view.ref);
+    hazard_fence(&hazards);
+    cr_assert(hazard_holds(&f.arena, view.ref));
+    return slot;
+}
+
+static void client_leaves(void)
+{
+    reclaim_client_remove(f.reclaimer, 1);
+    hazards_close(&hazards);
+    segment_close(&segment);
+}
+
+static void refill(void)
+{
+    static uint8_t noise[5000];
+
+    memset(noise, 0xee, sizeof(noise));
+    for (uint64_t i = 1000; i < 4000; i++)
+        cr_assert_eq(fixture_put(&f, &i, sizeof(i), noise, i % 5000, 0), KVR_OK);
+}
+
+static void keeps_bytes_of(uint64_t number, void (*loses)(uint64_t number))
+{
+    const struct block_desc *desc = desc_named(number);
+    const uint8_t *value = f.arena.data + (uint64_t)desc->place * DATA_UNIT;
+    uint32_t slot = client_holds(number), len = desc->value_len, generation = desc->generation;
+    uint8_t *before = malloc(len);
+
+    memcpy(before, value, len);
+    loses(number);
+    cr_assert_not(fixture_has(&f, number));
+    refill();
+    cr_assert_eq(memcmp(before, value, len), 0);
+    cr_assert_eq(desc->generation, generation);
+    cr_assert_eq(desc->state, BLOCK_UNLINKED);
+    cr_assert_eq(partition_audit(f.partition), 0);
+    hazard_release(&hazards, slot);
+    fixture_settle(&f);
+    cr_assert_eq(arena_part(&f.arena, 0)->unlinked, 0);
+    client_leaves();
+    free(before);
+    destroy();
+}
+
+static void deleted(uint64_t number)
+{
+    cr_assert_eq(fixture_del(&f, &number, sizeof(number)), KVR_OK);
+    die_and_open(false);
+}
+
+static void expires(uint64_t number)
+{
+    struct block_desc *desc = desc_named(number);
+
+    desc->flags = DESC_EXPIRES;
+    desc->expiry_ms = 1;
+    f.arena.sb->epoch_ns = clock_ns() - 100000 * NS_PER_MS;
+    die_and_open(false);
+    cr_assert_eq(f.recovery.dropped_expired, 1);
+}
+
+static void damaged(uint64_t number)
+{
+    desc_named(number)->value_crc ^= 1;
+    die_and_open(true);
+    cr_assert_eq(f.recovery.dropped_damaged, 1);
+}
+
+Test(recover, keeps_the_bytes_of_an_unlinked_block_that_a_client_holds)
+{
+    keeps_bytes_of(90, deleted);
+}
+
+Test(recover, keeps_the_bytes_of_an_expired_block_that_a_client_holds)
+{
+    keeps_bytes_of(91, expires);
+}
+
+Test(recover, keeps_the_bytes_of_a_damaged_block_that_a_client_holds)
+{
+    keeps_bytes_of(92, damaged);
+}
+
 Test(recover, drops_what_was_unlinked_and_waited_for_readers)
 {
     uint64_t three = 3;
@@ -91,6 +290,8 @@ Test(recover, drops_what_was_unlinked_and_waited_for_readers)
     rcu_reader_unregister();
     cr_assert_eq(f.recovery.kept, 100);
     cr_assert_not(fixture_has(&f, 3));
+    cr_assert_eq(arena_part(&f.arena, 0)->unlinked, 1, "clients may still read it");
+    fixture_settle(&f);
     cr_assert_eq(arena_part(&f.arena, 0)->unlinked, 0);
     destroy();
 }
