@@ -10,8 +10,9 @@
  * GENERATIONS of a block. BATCH: a client takes two blocks with one fence, of which block MOVES is
  * evicted (2: both). ASYMMETRIC: the reclaimer fences for the clients. CORE: an RCU reader besides.
  * SHORT: the client's short way (client/find.h), which asks the descriptor and not the version.
- * DEATH: client 0 dies anywhere. LATE: clients are added while all runs. tests/model/run lists the
- * variants that must fail, each without one ingredient. */
+ * USED_BEFORE: slots_used is as high as it gets. DEATH: client 0 dies anywhere. LATE: clients are
+ * added while all runs. tests/model/run lists the variants that must fail, each without one
+ * ingredient. */
 
 #ifndef BLOCKS
 #define BLOCKS 1
@@ -231,7 +232,11 @@ inline client_read(c, b, generation)
 
 proctype client(byte c)
 {
+#ifdef USED_BEFORE
+    byte attempt, g0, g1, seen, used = BLOCKS;
+#else
     byte attempt, g0, g1, seen, used;
+#endif
 
     {
 #ifndef LOOK_BEFORE_ADD
@@ -518,6 +523,9 @@ init {
         :: n < CLIENTS ->
 #ifndef LATE
             added[n] = true;
+#endif
+#ifdef USED_BEFORE
+            word_start(USED(n), BLOCKS);
 #endif
             run client(n);
             n++
