@@ -4,10 +4,10 @@
 #include "client/attach.h"
 
 #include <errno.h>
-#include <sys/poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -15,7 +15,8 @@
 #include "shm/attach.h"
 
 #define SLOTS_UNIT 64u
-#define STAGING_BYTES (128ull << 20) /* two of the largest values; only what is used takes memory */
+/* Two of the largest values; only what is used takes memory. */
+#define STAGING_BYTES (128ull << 20)
 #define CONNECT_STEP_NS (NS_PER_MS)
 
 struct handshake {
@@ -182,8 +183,8 @@ static enum kvr_status map_arena(struct handshake *h)
 {
     struct mount *mount = h->mount;
     bool write = h->offer.rights == ATTACH_WRITE;
-    int rc = arena_attach(h->fds[0], h->fds[1], write ? ARENA_WRITE_DATA : ARENA_READ,
-                          &mount->arena);
+    int rc =
+        arena_attach(h->fds[0], h->fds[1], write ? ARENA_WRITE_DATA : ARENA_READ, &mount->arena);
 
     if (rc == -EPROTO)
         return KVR_BAD_VERSION;

@@ -25,8 +25,8 @@ enum found {
 };
 
 struct probe {
-    uint64_t lo; /* of the key's hash; apart, so that no compiler makes one store of both halves that
-                  * come in two registers: the load after it would wait */
+    uint64_t lo; /* of the key's hash; apart, so that no compiler makes one store of both halves
+                  * that come in two registers: the load after it would wait */
     const void *key;
     uint64_t hi;
     const struct part_map *map;
@@ -86,8 +86,7 @@ static inline bool probe_publish(struct hazards *hazards, struct probe *probe)
         return false;
     probe->generation = (uint32_t)word;
     probe->slot = hazard_publish(
-        hazards,
-        block_ref(probe->generation, probe->partition * map->nr_blocks + probe->block));
+        hazards, block_ref(probe->generation, probe->partition * map->nr_blocks + probe->block));
     return probe->slot != HAZARD_NONE;
 }
 
@@ -121,8 +120,8 @@ static inline bool words_are(const uint64_t *words, const uint8_t *key, uint32_t
 
 /* After the fence: whether the slot holds the key's block, unexpired. Everything in the descriptor
  * but its state and its expiry stays as it is from here on. */
-static inline __attribute__((always_inline)) bool probe_verify(const struct mount *mount, const struct probe *probe,
-                                struct block_view *block)
+static inline __attribute__((always_inline)) bool
+probe_verify(const struct mount *mount, const struct probe *probe, struct block_view *block)
 {
     const struct part_map *map = probe->map;
     const struct block_desc *desc = &map->descs[probe->block];

@@ -146,8 +146,8 @@ struct datagram {
     bool by_timer;     /* the last send was */
     bool held;         /* the server asked to wait */
     bool in_use;
-    bool in_ring;  /* shm://: the last send found a cell, */
-    uint32_t cell; /* as request number cell of its ring */
+    bool in_ring;                  /* shm://: the last send found a cell, */
+    uint32_t cell;                 /* as request number cell of its ring */
     uint8_t entry_of[KVR_OPS_MAX]; /* idx of a record -> entry */
     struct entry entries[KVR_OPS_MAX];
 };
@@ -173,8 +173,8 @@ struct link {
     struct task_list streams;
     uint32_t nr_ready;
     uint32_t nr_flying, flying_max; /* datagrams in flight, and most of them */
-    struct datagram_list sent; /* in flight, in the order of their last sends */
-    uint64_t probes_ns;        /* since then so many timers ended in a send */
+    struct datagram_list sent;      /* in flight, in the order of their last sends */
+    uint64_t probes_ns;             /* since then so many timers ended in a send */
     uint32_t nr_probes;
     struct datagram *out[OUT_MAX];
     uint32_t nr_out;
@@ -196,7 +196,7 @@ struct kvr_client {
     struct kvr_client_stats stats;
     struct rng rng;
     const struct wire *wire;
-    struct local *local; /* shm://: the mapped cache; else NULL */
+    struct local *local;             /* shm://: the mapped cache; else NULL */
     struct sockaddr_storage address; /* of partition 0 */
     socklen_t address_len;
     uint16_t port;

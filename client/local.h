@@ -27,7 +27,7 @@ struct mount {
     uint64_t boot_id; /* of the dataplane that was last greeted */
     uint64_t held_bytes, pinned_max;
     uint32_t nr_held, held_max;
-    uint32_t nr_places;                    /* tickets that are in use */
+    uint32_t nr_places;                   /* tickets that are in use */
     uint64_t tickets[KVR_PARTITIONS_MAX]; /* bit t: ticket t of the partition is free */
     struct staging staging;
 };
@@ -67,8 +67,8 @@ void local_close(struct kvr_client *client);
 /* Looks whether the server is another one by now, connects again if it went away. Not while links
  * or tasks are being walked. False: nobody there. */
 bool local_look(struct kvr_client *client);
-/* The same at the pace of LOOK_NS, for calls that wait for nobody: KVR_OK, or why there is no arena to
- * be read. */
+/* The same at the pace of LOOK_NS, for calls that wait for nobody: KVR_OK, or why there is no arena
+ * to be read. */
 static inline enum kvr_status local_usable(struct kvr_client *client)
 {
     const struct local *local = client->local;

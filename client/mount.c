@@ -21,8 +21,7 @@
 /* Memory of the handle that a child of fork() finds zeroed. */
 static const uint8_t *guard_create(void)
 {
-    uint8_t *page =
-        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (page == MAP_FAILED)
         return NULL;
@@ -149,8 +148,7 @@ static bool beats(const struct arena *arena)
     uint64_t now_ns = clock_ns();
 
     for (unsigned i = 0; i < arena->nr_cores; i++) {
-        uint64_t beat_ns =
-            __atomic_load_n(&arena_stats(arena, i)->heartbeat_ns, __ATOMIC_RELAXED);
+        uint64_t beat_ns = __atomic_load_n(&arena_stats(arena, i)->heartbeat_ns, __ATOMIC_RELAXED);
 
         if (beat_ns + FRESH_NS > now_ns && beat_ns < now_ns + FRESH_NS)
             return true;

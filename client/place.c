@@ -5,8 +5,8 @@
  *
  * A place must never be written to once the server may have given it up. Only another PLACE under
  * its ticket, DROP or SEAL do that; so a ticket serves one place at a time, and a place is not
- * touched while a repetition of its PLACE still waits in the ring: a dataplane that knows nothing of
- * the first may come to take it. */
+ * touched while a repetition of its PLACE still waits in the ring: a dataplane that knows nothing
+ * of the first may come to take it. */
 #include <string.h>
 
 #include "base/crc32c.h"
@@ -216,7 +216,7 @@ enum placed {
 };
 
 static enum placed check_place(const struct kvr_client *client, const struct datagram *datagram,
-                        const struct kvr_place_rep *rep, uint32_t len)
+                               const struct kvr_place_rep *rep, uint32_t len)
 {
     const struct mount *mount = mount_of(client);
     uint64_t data_size = mount->arena.data_size;
@@ -489,7 +489,7 @@ static enum kvr_status finish(struct kvr_client *client, struct kvr_place *place
     status = poll_call(client, &piece.call, kind);
     if (kind == &seal_kind && status != KVR_OK && mount == client->local->mount)
         drop(client->links[place->partition], place->ref, (uint8_t)place->ticket,
-                   client->options.priority);
+             client->options.priority);
     mount = mount_find(client->local, place->mount);
     if (mount) {
         ticket_give(mount, place->partition, (uint8_t)place->ticket);

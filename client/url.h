@@ -17,5 +17,6 @@ struct url {
     char path[URL_PATH_MAX + 1]; /* of the local socket */
 };
 
-/* 0, or -EINVAL: another scheme, no host or path, a path too long, a bad port, anything after it. */
+/* 0, or -EINVAL: another scheme, no host or path, a path too long, a bad port, anything after it.
+ */
 [[nodiscard]] int url_parse(const char *text, struct url *url);

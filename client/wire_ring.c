@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A link over a pair of rings in the client's segment. A datagram that the server has not taken yet
- * is not put there once more; one that finds the ring full counts as lost. What comes back is copied
- * before it is checked. */
+ * is not put there once more; one that finds the ring full counts as lost. What comes back is
+ * copied before it is checked. */
 #include <sched.h>
 #include <string.h>
 
@@ -200,7 +200,8 @@ void ring_wait(struct kvr_client *client, uint64_t until_ns)
     uint64_t nap_ns = SLEEP_FIRST_NS, now_ns;
     bool soon = expects(client);
 
-    if (take(client) || client->now_ns >= until_ns || (soon && spin(client, until_ns) && take(client)))
+    if (take(client) || client->now_ns >= until_ns ||
+        (soon && spin(client, until_ns) && take(client)))
         return;
     for (unsigned i = 0; soon && i < YIELDS; i++) {
         sched_yield();

@@ -16,7 +16,8 @@
 enum { OPT_CONTROL = 1000, OPT_PRIORITY, OPT_VERSION, OPT_WORDS };
 
 static const struct cli_option common_options[] = {
-    {'s', "server", "URL", "server to talk to: udp://HOST[:PORT] or shm://PATH (also KVRAIL_SERVER)"},
+    {'s', "server", "URL",
+     "server to talk to: udp://HOST[:PORT] or shm://PATH (also KVRAIL_SERVER)"},
     {'t', "timeout", "MS",
      "deadline of each operation: milliseconds, or with a unit: 2s; default 1s"},
     {OPT_CONTROL, "control", "PATH", "kvraild's control socket (also KVRAIL_CONTROL)"},

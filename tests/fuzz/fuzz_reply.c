@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replies to a client with one call of every kind in flight, through the whole library but its
- * sockets: this file stands in for client/wire_udp.c. The input is a list of replies; each is given the
- * header that its datagram in flight waits for, so that the fuzzer need not guess ids and CRCs, or
- * is taken as it is. After every one the books of the handle must balance. */
+ * sockets: this file stands in for client/wire_udp.c. The input is a list of replies; each is given
+ * the header that its datagram in flight waits for, so that the fuzzer need not guess ids and CRCs,
+ * or is taken as it is. After every one the books of the handle must balance. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
