@@ -27,6 +27,7 @@
 #define KEYS 3000u
 #define VIEWS 48u /* held at once */
 #define CHAIN 8u
+#define ABANDONED_MAX 8u /* places that one process leaves open: a put needs some too */
 #define TIMEOUT_MS 2000u
 #define SLACK_MS 1000u /* a call may end so much later: the machine is full of processes */
 #define LET_GO_MS 1000u
@@ -53,7 +54,7 @@ struct worker {
     struct rng rng;
     uint64_t version;
     struct held held[VIEWS];
-    unsigned nr_held;
+    unsigned nr_held, nr_abandoned;
     uint64_t began_ns;
     uint8_t buffer[BLOCK_LEN_MAX];
 };
@@ -67,6 +68,15 @@ _Noreturn static void wrong(const char *what, uint64_t number)
 {
     fprintf(stderr, "WRONG: %s, key %lu, process %d\n", what, (unsigned long)number, getpid());
     _exit(1);
+}
+
+/* What is there instead. */
+static void tell_bytes(const uint8_t *bytes, uint32_t len)
+{
+    fprintf(stderr, "process %d: %u bytes:", getpid(), len);
+    for (uint32_t i = 0; i < len && i < 48; i++)
+        fprintf(stderr, " %02x", bytes[i]);
+    fprintf(stderr, " .. %02x %02x\n", bytes[len / 2], bytes[len - 1]);
 }
 
 /* Every call: by its deadline, and with an answer that is possible here. */
@@ -84,6 +94,8 @@ static enum kvr_status judged(struct worker *worker, enum kvr_status status, con
         break;
     case KVR_TIMEOUT:
         tally(LATE);
+        fprintf(stderr, "process %d: %s ran into its deadline after %lu ms\n", getpid(), what,
+                (unsigned long)(took_ns / NS_PER_MS));
         break;
     case KVR_BUSY:
     case KVR_NO_SPACE:
@@ -108,8 +120,10 @@ static uint64_t draw(struct worker *worker)
 
 static void look_at(const struct held *held)
 {
-    if (!block_check(held->view.data, held->view.len, held->number, NULL))
-        wrong("a held value has other bytes", held->number);
+    if (block_check(held->view.data, held->view.len, held->number, NULL))
+        return;
+    tell_bytes(held->view.data, held->view.len);
+    wrong("a held value has other bytes", held->number);
 }
 
 static void let_go(struct worker *worker)
@@ -206,9 +220,13 @@ static void place_one(struct worker *worker)
         (void)judged(worker, kvr_abort(worker->client, &place), "abort");
         break;
     case 1:
-        memset(place.data, 0xee, place.len);
-        tally(ABANDONED);
-        break;
+        if (worker->nr_abandoned < ABANDONED_MAX) {
+            memset(place.data, 0xee, place.len);
+            tally(ABANDONED);
+            worker->nr_abandoned++;
+            break;
+        }
+        [[fallthrough]];
     default:
         block_fill(place.data, number, version);
         tally(PLACED);
@@ -270,7 +288,8 @@ static struct kvr_client *open_patiently(const char *url)
     }
 }
 
-_Noreturn static void work(const char *url, uint64_t seed)
+/* A victim never ends by itself. */
+_Noreturn static void work(const char *url, uint64_t seed, bool victim)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
 
@@ -280,7 +299,7 @@ _Noreturn static void work(const char *url, uint64_t seed)
     rng_seed(&worker->rng, seed);
     worker->version = seed << 20;
     worker->client = open_patiently(url);
-    while (!__atomic_load_n(&board->stop, __ATOMIC_ACQUIRE))
+    while (victim || !__atomic_load_n(&board->stop, __ATOMIC_ACQUIRE))
         step(worker);
     while (worker->nr_held)
         let_go(worker);
@@ -289,12 +308,12 @@ _Noreturn static void work(const char *url, uint64_t seed)
     _exit(0);
 }
 
-static pid_t start(const char *url, uint64_t seed)
+static pid_t start(const char *url, uint64_t seed, bool victim)
 {
     pid_t pid = fork();
 
     if (pid == 0)
-        work(url, seed);
+        work(url, seed, victim);
     if (pid < 0) {
         perror("fork");
         exit(1);
@@ -305,23 +324,27 @@ static pid_t start(const char *url, uint64_t seed)
 /* Whether it lived until we killed it. */
 static bool kill_one(pid_t pid)
 {
-    int status;
+    int status = 0;
 
     kill(pid, SIGKILL);
-    if (waitpid(pid, &status, 0) != pid)
-        return false;
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    if (waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        return true;
+    fprintf(stderr, "victim %d ended with %#x\n", pid, (unsigned)status);
+    return false;
 }
 
 static bool survivors_end(const pid_t *survivors)
 {
     bool well = true;
-    int status;
+    int status = 0;
 
     __atomic_store_n(&board->stop, 1, __ATOMIC_RELEASE);
     for (unsigned i = 0; i < SURVIVORS; i++)
-        well &= waitpid(survivors[i], &status, 0) == survivors[i] && WIFEXITED(status) &&
-                WEXITSTATUS(status) == 0;
+        if (waitpid(survivors[i], &status, 0) != survivors[i] || !WIFEXITED(status) ||
+            WEXITSTATUS(status) != 0) {
+            fprintf(stderr, "survivor %d ended with %#x\n", survivors[i], (unsigned)status);
+            well = false;
+        }
     return well;
 }
 
@@ -366,15 +389,15 @@ static bool kill_many(const char *url, unsigned kills, struct rng *rng)
     bool well = true;
 
     for (unsigned i = 0; i < SURVIVORS; i++)
-        survivors[i] = start(url, seed++);
+        survivors[i] = start(url, seed++, false);
     for (unsigned i = 0; i < VICTIMS; i++)
-        victims[i] = start(url, seed++);
+        victims[i] = start(url, seed++, true);
     for (unsigned i = 0; i + VICTIMS < kills && well; i++) {
         unsigned which = (unsigned)rng_below(rng, VICTIMS);
 
         usleep((useconds_t)rng_below(rng, PAUSE_MAX_US));
         well = kill_one(victims[which]);
-        victims[which] = start(url, seed++);
+        victims[which] = start(url, seed++, true);
     }
     usleep(200000);
     well &= survivors_end(survivors);
