@@ -78,6 +78,10 @@ static enum prepared place_prepare(struct kvr_client *client, struct task *task)
 
     if (task->holds)
         return PREPARE_SEND;
+    if (task->call->value_len > mount->pinned_max) {
+        task->call->status = KVR_LIMIT; /* also when nothing else is held */
+        return PREPARE_DONE;
+    }
     if (!ticket_take(mount, task->link->partition, &task->ticket))
         return PREPARE_WAIT;
     task->holds = true;
@@ -338,6 +342,12 @@ static void reserve_answer(struct kvr_client *client, struct datagram *datagram,
     struct kvr_place *place = piece_of(task)->place;
     enum placed verdict;
 
+    /* Nobody else gives back what the same thread would have to. */
+    if (record->op == KVR_PLACE && record->status == KVR_LIMIT) {
+        datagram_close(datagram, entry);
+        task_end(client, task, KVR_LIMIT);
+        return;
+    }
     if (record->op != KVR_PLACE || record->status != KVR_OK) {
         place_answer(client, datagram, entry, record);
         return;

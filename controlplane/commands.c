@@ -107,6 +107,16 @@ static void run_ping(struct kvraild *kvraild, uint64_t token, const json_t *requ
                json_pack("{s:s, s:i}", "version", KVRAIL_VERSION, "pid", (int)getpid()));
 }
 
+static void run_restart(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    const json_t *cold = json_object_get(request, "cold");
+
+    if (cold && !json_is_boolean(cold))
+        ctl_refuse(&kvraild->ctl, token, "cold: must be true or false");
+    else
+        supervise_restart(kvraild, token, json_is_true(cold));
+}
+
 static void run_stop(struct kvraild *kvraild, uint64_t token, const json_t *request)
 {
     (void)request;
@@ -120,7 +130,7 @@ static const struct command {
 } commands[] = {
     {"status", run_status},   {"stat", run_stat},     {"errors", run_errors},
     {"latency", run_latency}, {"config", run_config}, {"config-set", run_config_set},
-    {"ping", run_ping},       {"stop", run_stop},
+    {"ping", run_ping},       {"stop", run_stop},     {"restart", run_restart},
 };
 
 void commands_run(void *owner, uint64_t token, const json_t *request)

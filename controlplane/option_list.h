@@ -82,5 +82,10 @@
       "The kvrail-dataplane program; empty = beside kvraild, or in libexec.")                      \
     X(pid_file, PATH, "", 0, 255, NULL, 0, "process",                                              \
       "File that holds the process id while kvraild runs; empty = none.")                          \
+    X(stall_ms, DURATION, "1s", 100, 3600000, NULL, LIVE, "process",                               \
+      "A dataplane whose poll core or worker has not turned for so long is killed and started "    \
+      "again over the same cache.")                                                                \
+    X(restart_pause_max, DURATION, "30s", 50, 3600000, NULL, LIVE, "process",                      \
+      "Longest pause between two starts of a dataplane that keeps dying.")                         \
     X(log_level, CHOICE, "info", 0, 0, "error|warning|info|debug", LIVE | DATAPLANE, "process",    \
       "How much is logged.")

@@ -207,6 +207,11 @@ static void stop_cores(struct dataplane *d)
 
 static void tell_recovery(const struct partition_recovery *found)
 {
+    control_say("recovered kept=%lu kept_bytes=%lu kept_reserved=%lu dropped_unsealed=%lu "
+                "dropped_damaged=%lu dropped_expired=%lu",
+                (unsigned long)found->kept, (unsigned long)found->kept_bytes,
+                (unsigned long)found->kept_reserved, (unsigned long)found->dropped_unsealed,
+                (unsigned long)found->dropped_damaged, (unsigned long)found->dropped_expired);
     if (found->kept)
         log_info("arena keeps %lu blocks, %lu bytes", (unsigned long)found->kept,
                  (unsigned long)found->kept_bytes);
@@ -247,6 +252,7 @@ static int start_cores(struct dataplane *d, struct fault *fault)
         }
         sum.kept += found.kept;
         sum.kept_bytes += found.kept_bytes;
+        sum.kept_reserved += found.kept_reserved;
         sum.dropped_unsealed += found.dropped_unsealed;
         sum.dropped_damaged += found.dropped_damaged;
         sum.dropped_expired += found.dropped_expired;

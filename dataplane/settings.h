@@ -6,6 +6,8 @@
  *
  * ctl-fd is one end of a Unix stream socketpair, lines of text:
  *   dataplane -> kvraild   "note TEXT"    something is missing or degraded; any time
+ *                          "recovered kept=N kept_bytes=N kept_reserved=N dropped_unsealed=N
+ *                                     dropped_damaged=N dropped_expired=N"   what an arena held
  *                          "ready mac=M mtu=N address4=A address6=A hugepages=0|1 cores=LIST"
  *                          "failed TEXT"  one line what is wrong and how to mend it; then it exits
  *                          "ok" / "error TEXT"   answer to a command

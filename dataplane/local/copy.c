@@ -28,7 +28,7 @@ struct copier {
     pthread_t thread;
     struct copy_stats *stats;
     const uint64_t *clients;
-    struct spsc **rings;
+    struct spsc *rings[KVR_PARTITIONS_MAX];
     unsigned nr_rings;
     bool stop; /* atomic */
     struct queue_of_client queues[LOCAL_CLIENTS_MAX];
@@ -112,7 +112,7 @@ static void *copier_run(void *arg)
     return NULL;
 }
 
-int copier_create(struct copy_stats *stats, const uint64_t *clients, struct spsc **rings,
+int copier_create(struct copy_stats *stats, const uint64_t *clients, struct spsc *const *rings,
                   unsigned nr_rings, struct copier **out)
 {
     struct copier *copier = calloc(1, sizeof(*copier));
@@ -122,7 +122,7 @@ int copier_create(struct copy_stats *stats, const uint64_t *clients, struct spsc
         return -ENOMEM;
     copier->stats = stats;
     copier->clients = clients;
-    copier->rings = rings;
+    memcpy(copier->rings, rings, nr_rings * sizeof(rings[0]));
     copier->nr_rings = nr_rings;
     for (unsigned slot = 0; slot < LOCAL_CLIENTS_MAX; slot++)
         copier->queues[slot].tail = &copier->queues[slot].head;

@@ -8,9 +8,9 @@
 
 struct copier;
 
-/* rings: of struct store *, one per core, which pushes; its own capacity is beyond what all clients
- * may have there. clients: bits; the thread sleeps longer while there are none. -ENOMEM, -errno. */
+/* rings: of struct store *, one per core, which pushes; they outlive the thread. clients: bits; the
+ * thread sleeps longer while there are none. -ENOMEM, -errno. */
 [[nodiscard]] int copier_create(struct copy_stats *stats, const uint64_t *clients,
-                                struct spsc **rings, unsigned nr_rings, struct copier **out);
+                                struct spsc *const *rings, unsigned nr_rings, struct copier **out);
 /* Ends the thread; copies under way are left as they are. */
 void copier_destroy(struct copier *copier);
