@@ -22,6 +22,8 @@
       "Which blocks go first when memory is full.")                                                \
     X(verify_on_start, FLAG, "off", 0, 0, NULL, DATAPLANE, "memory",                               \
       "Check the CRC of every stored block when the dataplane starts over an old arena.")          \
+    X(audit_on_stop, FLAG, "off", 0, 0, NULL, DATAPLANE, "memory",                                 \
+      "Check at a clean stop that buckets, allocator and counters agree, and log the result.")     \
     X(populate, FLAG, "on", 0, 0, NULL, DATAPLANE, "memory",                                       \
       "Make all memory present in the background, before blocks need it.")                         \
     X(device, TEXT, "net_tap0,iface=kvr0", 1, 255, NULL, DATAPLANE, "network",                     \
