@@ -50,10 +50,11 @@ static const struct cli_option options[] = {
     {BENCH_OPT_DIST, "dist", "DIST", "zipf:EXPONENT, uniform or sequential; default zipf:0.99"},
     {BENCH_OPT_BATCH, "batch", "N", "ops of a datagram, all of one partition; default 1"},
     {OPT_MIXED, "mixed", NULL, "a datagram may hold reads of several partitions"},
-    {BENCH_OPT_DEPTH, "depth", "N", "datagrams in flight, each thread; default 256"},
+    {BENCH_OPT_DEPTH, "depth", "N",
+     "datagrams in flight, each thread; what needs several counts as one; default 256"},
     {BENCH_OPT_THREADS, "threads", "N",
      "threads, each with a CPU, a session and a UDP port; default 1"},
-    {BENCH_OPT_CHAIN, "chain", "N", "keys of a MATCH, as many as fit a datagram; default 64"},
+    {BENCH_OPT_CHAIN, "chain", "N", "keys of a MATCH; default 64"},
     {OPT_HOT, "hot-partition", "P:SHARE", "so many percent of the ops are for partition P: 0:80"},
     {BENCH_OPT_RATE, "rate", "OPS/S",
      "open loop at this rate of all threads; default: closed loop"},
@@ -63,7 +64,8 @@ static const struct cli_option options[] = {
     {BENCH_OPT_TTL, "ttl", "TIME", "time to live of what is stored; default: none"},
     {BENCH_OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
     {BENCH_OPT_NO_WARM, "no-warm", NULL, "do not"},
-    {BENCH_OPT_VERIFY, "verify", NULL, "check every byte of every hit"},
+    {BENCH_OPT_VERIFY, "verify", NULL,
+     "check every byte of every hit; read back what took several datagrams to store"},
     {BENCH_OPT_NO_VERIFY, "no-verify", NULL, "check the datagrams only (default)"},
     {BENCH_OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
     {BENCH_OPT_SEED, "seed", "N", "of the random choices; default 1"},
@@ -255,8 +257,8 @@ static const struct cli_command load = {
         "Latency counts from when a datagram is written (closed loop) or from when it was due\n"
         "(--rate: open loop, free of coordinated omission) until its answer was received. A\n"
         "datagram that is not answered within --timeout is lost and counted; it is not sent "
-        "again.\n"
-        "The warm-up sends again until every key is stored.\n"
+        "again,\n"
+        "but in the warm-up, and where an op needs several: values and chains that do not fit one.\n"
         "Exit status 1 if a single byte was wrong.\n"
         "\n"
         "Examples:\n"
