@@ -20,33 +20,59 @@ static const struct chain *of_const(const struct job *job)
     return (const struct chain *)(const void *)job;
 }
 
-struct chain *chains_create(uint32_t nr, uint32_t nr_keys)
+uint64_t chains_memory(const struct bench_settings *b)
 {
-    struct chain *chains = calloc(nr, sizeof(chains[0]));
-    uint32_t *orders = malloc((size_t)nr * nr_keys * sizeof(orders[0]));
+    return b->keys * (b->key_len + sizeof(uint8_t)) + b->depth * b->chain * sizeof(uint32_t);
+}
 
-    if (!chains || !orders) {
-        free(chains);
-        free(orders);
+static void make_keys(struct chains *chains, const struct bench_settings *b,
+                      const struct kvr_hello_rep *hello)
+{
+    for (uint64_t id = 0; id < b->keys; id++) {
+        uint8_t *key = chains->keys + id * b->key_len;
+
+        content_key(key, b->key_len, id, b->salt);
+        chains->homes[id] = (uint8_t)hash_partition(hash_key(key, b->key_len, hello->seed),
+                                                    hello->nr_partitions);
+    }
+}
+
+struct chains *chains_create(const struct bench_settings *b, const struct kvr_hello_rep *hello)
+{
+    struct chains *chains = malloc(sizeof(*chains));
+
+    if (!chains)
+        return NULL;
+    *chains = (struct chains){.all = calloc(b->depth, sizeof(chains->all[0])),
+                              .orders = malloc(b->depth * b->chain * sizeof(chains->orders[0])),
+                              .keys = malloc(b->keys * b->key_len),
+                              .homes = malloc(b->keys)};
+    if (!chains->all || !chains->orders || !chains->keys || !chains->homes) {
+        chains_destroy(chains);
         return NULL;
     }
-    for (uint32_t i = 0; i < nr; i++) {
-        chains[i].order = orders + (size_t)i * nr_keys;
-        chains[i].nr_keys = nr_keys;
+    for (uint64_t i = 0; i < b->depth; i++) {
+        chains->all[i].order = chains->orders + i * b->chain;
+        chains->all[i].nr_keys = (uint32_t)b->chain;
     }
+    make_keys(chains, b, hello);
     return chains;
 }
 
-void chains_destroy(struct chain *chains)
+void chains_destroy(struct chains *chains)
 {
-    if (chains)
-        free(chains[0].order);
+    if (!chains)
+        return;
+    free(chains->all);
+    free(chains->orders);
+    free(chains->keys);
+    free(chains->homes);
     free(chains);
 }
 
-struct job *chain_at(struct chain *chains, uint32_t i)
+struct job *chain_at(struct chains *chains, uint32_t i)
 {
-    return &chains[i].job;
+    return &chains->all[i].job;
 }
 
 uint32_t chain_prefix(const struct job *job)
@@ -54,33 +80,30 @@ uint32_t chain_prefix(const struct job *job)
     return of_const(job)->prefix;
 }
 
-static void make_key(const struct jobs *jobs, const struct chain *c, uint32_t i, uint8_t *key)
+/* The id at a place of the chain: ids follow one another, round and round. */
+static uint64_t id_at(const struct jobs *jobs, const struct chain *c, uint32_t place)
 {
-    const struct bench_settings *b = &jobs->settings->bench;
+    uint64_t id = c->job.id + place, keys = jobs->settings->bench.keys;
 
-    content_key(key, b->key_len, (c->job.id + i) % b->keys, b->salt);
+    return id < keys ? id : id % keys;
 }
 
 /* Sorts the keys by partition. */
 static void spread(const struct jobs *jobs, struct chain *c)
 {
     uint32_t nr = jobs->hello->nr_partitions, at[KVR_PARTITIONS_MAX], sum = 0;
-    uint32_t key_len = (uint32_t)jobs->settings->bench.key_len;
-    uint8_t homes[UINT16_MAX + 1], key[KVR_KEY_MAX];
+    const uint8_t *homes = jobs->chains->homes;
 
     memset(c->ends, 0, sizeof(c->ends));
-    for (uint32_t i = 0; i < c->nr_keys; i++) {
-        make_key(jobs, c, i, key);
-        homes[i] = (uint8_t)hash_partition(hash_key(key, key_len, jobs->hello->seed), nr);
-        c->ends[homes[i]]++;
-    }
+    for (uint32_t i = 0; i < c->nr_keys; i++)
+        c->ends[homes[id_at(jobs, c, i)]]++;
     for (uint32_t p = 0; p < nr; p++) {
         at[p] = sum;
         sum += c->ends[p];
         c->ends[p] = sum;
     }
     for (uint32_t i = 0; i < c->nr_keys; i++)
-        c->order[at[homes[i]]++] = i;
+        c->order[at[homes[id_at(jobs, c, i)]]++] = i;
 }
 
 static enum job_wish wish(const struct jobs *, const struct job *job)
@@ -110,15 +133,13 @@ static uint32_t write(struct jobs *jobs, struct job *job, const struct part *par
     uint16_t key_len = (uint16_t)jobs->settings->bench.key_len;
     struct stamp stamp = {.id = part->id, .partition = part->partition};
     struct kvr_match_req *req;
-    uint8_t key[KVR_KEY_MAX];
     struct writer writer;
 
     build_begin(&writer, bytes);
     req = build_match(&writer, 0, (uint16_t)(part->hi - part->lo), key_len, 0);
-    for (uint32_t place = part->lo; place < part->hi; place++) {
-        make_key(jobs, c, c->order[place], key);
-        build_match_key(&writer, req, key, key_len);
-    }
+    for (uint32_t i = part->lo; i < part->hi; i++)
+        build_match_key(&writer, req, jobs->chains->keys + id_at(jobs, c, c->order[i]) * key_len,
+                        key_len);
     build_match_end(&writer, req);
     return compose_end(jobs->composer, &writer, &stamp, 0);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A MATCH whose keys do not fit a datagram: sorted by partition, in datagrams of keys of one
- * partition each, whose answers are put together to the prefix of the whole. One thread. */
+ * partition each, whose answers are put together to the prefix of the whole. Who has a chain has
+ * its keys: they are made before the run. One thread. */
 #pragma once
 
 #include "tools/load/jobs.h"
@@ -13,10 +14,19 @@ struct chain {
     uint32_t prefix; /* first key that is known to be absent, or nr_keys */
 };
 
-/* Chains of up to nr_keys keys. NULL: out of memory. */
-struct chain *chains_create(uint32_t nr, uint32_t nr_keys);
-void chains_destroy(struct chain *chains);
-struct job *chain_at(struct chain *chains, uint32_t i);
+struct chains {
+    struct chain *all;
+    uint32_t *orders; /* of all */
+    uint8_t *keys;    /* of every id, one after the other */
+    uint8_t *homes;   /* partition of every id */
+};
+
+/* One for each op in flight. NULL: out of memory. */
+struct chains *chains_create(const struct bench_settings *b, const struct kvr_hello_rep *hello);
+void chains_destroy(struct chains *chains);
+struct job *chain_at(struct chains *chains, uint32_t i);
+/* Bytes that a thread needs for them. */
+uint64_t chains_memory(const struct bench_settings *b);
 
 /* The job has its id: that of the first key. */
 void chain_begin(struct jobs *jobs, struct job *job);

@@ -3,13 +3,13 @@
 #include <stdio.h>
 
 #include "client/build.h"
+#include "tools/load/chain.h"
 #include "tools/load/compose.h"
 #include "tools/load/settings.h"
 #include "tools/units.h"
 
 #define KEYS_MAX (1ull << 32)
 #define BUFFERS_MAX (8ull << 30)
-#define CHAINS_MAX (1ull << 28) /* keys of all that are in flight */
 
 static bool writes(const struct bench_settings *b)
 {
@@ -37,9 +37,6 @@ bool settings_fit_each_other(const struct load_settings *s, char *text, size_t s
         snprintf(text, size, "--threads %u: at most %u", (unsigned)b->threads, LOAD_THREADS_MAX);
     else if (b->keys > KEYS_MAX)
         snprintf(text, size, "--keys: at most %s", units_count((double)KEYS_MAX).s);
-    else if (b->weights[BENCH_MATCH] && b->depth * b->chain > CHAINS_MAX)
-        snprintf(text, size, "--chain %u: --depth times as many may be %u at most",
-                 (unsigned)b->chain, (unsigned)CHAINS_MAX);
     else if (b->verify && b->weights[BENCH_GET] && b->sizes.largest > KVR_DATAGRAM_MAX &&
              b->threads * b->depth * b->batch * b->sizes.largest > BUFFERS_MAX)
         snprintf(text, size, "--verify: %u ops in flight need more than %s of buffers",
@@ -65,6 +62,9 @@ bool settings_fit_server(const struct load_settings *s, const struct kvr_hello_r
                  "--batch %u: with --rate every op must fit a datagram of %u bytes together with "
                  "others",
                  (unsigned)b->batch, max_datagram);
+    else if (limits.long_chains && b->threads * chains_memory(b) > BUFFERS_MAX)
+        snprintf(text, size, "--chain %u: so many --keys and --depth need more than %s of memory",
+                 (unsigned)b->chain, units_bytes(BUFFERS_MAX).s);
     else if (b->sizes.largest > hello->max_value)
         snprintf(text, size, "--size %s: the server takes values of %u bytes at most",
                  b->sizes_text, hello->max_value);

@@ -36,7 +36,7 @@ static int make_jobs(struct jobs *jobs)
             TAILQ_INSERT_TAIL(&jobs->free_uploads, upload_at(jobs->uploads, i), busy);
     }
     if (jobs->limits->long_chains) {
-        jobs->chains = chains_create(depth, (uint32_t)jobs->settings->bench.chain);
+        jobs->chains = chains_create(&jobs->settings->bench, jobs->hello);
         if (!jobs->chains)
             return -ENOMEM;
         for (uint32_t i = 0; i < depth; i++)

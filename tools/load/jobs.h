@@ -64,7 +64,7 @@ struct jobs {
     const struct kvr_hello_rep *hello;
     struct parts parts;
     struct upload *uploads;
-    struct chain *chains;
+    struct chains *chains;
     struct job_list free_uploads, free_chains, busy, ready, aside, over;
     uint32_t nr_busy;
     uint32_t nr_fragments; /* see JOBS_FRAGMENTS_MAX */
