@@ -17,7 +17,7 @@
 
 struct asker {
     const struct load_settings *settings;
-    unsigned index;       /* of the thread */
+    unsigned index; /* of the thread */
     struct limits limits;
     bool warming, direct; /* direct: full datagrams of GETs need no choosing */
     struct proof proof;
@@ -38,7 +38,7 @@ struct asker {
     uint64_t invalid; /* datagrams that check_reply refuses */
     uint64_t match_keys, match_found;
     uint64_t proven, overtaken, unread; /* values that were read back after a PUT */
-    uint64_t started, answered_ns; /* ops started; time of the last answer */
+    uint64_t started, answered_ns;      /* ops started; time of the last answer */
 };
 
 /* hello: of a server that the settings fit. -ENOMEM. */

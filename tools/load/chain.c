@@ -32,8 +32,8 @@ static void make_keys(struct chains *chains, const struct bench_settings *b,
         uint8_t *key = chains->keys + id * b->key_len;
 
         content_key(key, b->key_len, id, b->salt);
-        chains->homes[id] = (uint8_t)hash_partition(hash_key(key, b->key_len, hello->seed),
-                                                    hello->nr_partitions);
+        chains->homes[id] =
+            (uint8_t)hash_partition(hash_key(key, b->key_len, hello->seed), hello->nr_partitions);
     }
 }
 
@@ -162,8 +162,7 @@ static enum part_fate answer(struct jobs *, struct job *job, struct part *part,
         return PART_STAYS;
     }
     if (record->status != KVR_OK || rep->nr_keys != part->hi - part->lo) {
-        job_end(job,
-                record->status != KVR_OK ? (enum kvr_status)record->status : KVR_PROTOCOL);
+        job_end(job, record->status != KVR_OK ? (enum kvr_status)record->status : KVR_PROTOCOL);
         return PART_ENDS;
     }
     if (rep->prefix < rep->nr_keys && c->order[part->lo + rep->prefix] < c->prefix)

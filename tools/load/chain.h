@@ -8,7 +8,7 @@
 
 struct chain {
     struct job job;
-    uint32_t *order; /* place in the datagrams -> place in the chain */
+    uint32_t *order;                   /* place in the datagrams -> place in the chain */
     uint32_t ends[KVR_PARTITIONS_MAX]; /* of partitions, as places in the datagrams */
     uint32_t nr_keys, cursor, nr_answered;
     uint32_t prefix; /* first key that is known to be absent, or nr_keys */

@@ -19,18 +19,18 @@ int chooser_create(struct chooser *c, const struct load_settings *s, const struc
     const struct bench_settings *b = &s->bench;
     unsigned kinds = 0;
 
-    *c = (struct chooser){.settings = s,
-                          .limits = limits,
-                          .seed = hello->seed,
-                          .nr_partitions = hello->nr_partitions,
-                          .stride = ((uint32_t)b->key_len + 7) / 8 * 8,
-                          .again_max = again_max,
-                          .hot_below = (uint64_t)(s->hot_share * 0x1.fffffffffffffp63),
-                          .only = BENCH_OPS,
-                          .kind = BENCH_OPS,
-                          .may_be_alone = {[BENCH_PUT] = limits->long_puts,
-                                           [BENCH_MATCH] = limits->long_chains},
-                          .alone = {.alone = true}};
+    *c = (struct chooser){
+        .settings = s,
+        .limits = limits,
+        .seed = hello->seed,
+        .nr_partitions = hello->nr_partitions,
+        .stride = ((uint32_t)b->key_len + 7) / 8 * 8,
+        .again_max = again_max,
+        .hot_below = (uint64_t)(s->hot_share * 0x1.fffffffffffffp63),
+        .only = BENCH_OPS,
+        .kind = BENCH_OPS,
+        .may_be_alone = {[BENCH_PUT] = limits->long_puts, [BENCH_MATCH] = limits->long_chains},
+        .alone = {.alone = true}};
     c->gathers = c->nr_partitions > 1 && !s->mixed;
     c->nr_gathered = c->gathers ? c->nr_partitions : 1;
     for (unsigned op = 0; op < BENCH_OPS; op++) {
@@ -177,8 +177,7 @@ static struct chosen *choose_alone(struct chooser *c, enum bench_op kind, uint32
 static bool needs_several(const struct chooser *c, enum bench_op kind, uint64_t id)
 {
     return c->may_be_alone[kind] &&
-           (kind == BENCH_MATCH ||
-            sizes_of(&c->settings->bench.sizes, id) > c->limits->put_max);
+           (kind == BENCH_MATCH || sizes_of(&c->settings->bench.sizes, id) > c->limits->put_max);
 }
 
 /* What is left at the end, in datagrams that are not full. */

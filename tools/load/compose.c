@@ -170,8 +170,7 @@ void compose_limits(const struct load_settings *s, uint32_t max_datagram, struct
         .frag = room - (uint32_t)sizeof(struct kvr_write_req),
         .chain_max = keys_of_match(max_datagram & ~7u, (uint32_t)b->key_len),
     };
-    limits->long_puts =
-        (b->weights[BENCH_PUT] || b->warm) && b->sizes.largest > limits->put_max;
+    limits->long_puts = (b->weights[BENCH_PUT] || b->warm) && b->sizes.largest > limits->put_max;
     limits->long_chains = b->weights[BENCH_MATCH] && b->chain > limits->chain_max;
 }
 
@@ -199,8 +198,8 @@ uint64_t compose_size(const struct load_settings *s, const struct limits *limits
 
 uint32_t compose_puts(const struct load_settings *s, const struct limits *limits)
 {
-    uint32_t size = build_put_size((uint32_t)s->bench.key_len,
-                                   largest_of(&s->bench.sizes, limits->put_max));
+    uint32_t size =
+        build_put_size((uint32_t)s->bench.key_len, largest_of(&s->bench.sizes, limits->put_max));
     uint32_t fit = (limits->datagram - (uint32_t)sizeof(struct kvr_hdr)) / size;
 
     return fit < KVR_MUTATIONS_MAX ? fit : KVR_MUTATIONS_MAX;

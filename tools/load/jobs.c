@@ -324,7 +324,8 @@ void jobs_give_up(struct jobs *jobs, enum kvr_status status)
 {
     struct job *job;
 
-    TAILQ_FOREACH(job, &jobs->busy, busy) {
+    TAILQ_FOREACH(job, &jobs->busy, busy)
+    {
         if (job->over)
             continue;
         job_end(job, status);

@@ -14,7 +14,7 @@
 #include "tools/load/parts.h"
 #include "tools/load/settings.h"
 
-#define JOB_TRIES 10u          /* sends of a datagram without an answer, then it is given up */
+#define JOB_TRIES 10u           /* sends of a datagram without an answer, then it is given up */
 #define JOBS_FRAGMENTS_MAX 256u /* of all uploads: sent and not known to have come */
 
 struct jobs;

@@ -31,10 +31,10 @@ struct load_settings {
 
 /* What a datagram of the path to the server holds at most. */
 struct limits {
-    uint32_t datagram;  /* bytes of UDP payload, both ways */
-    uint32_t put_max;   /* bytes of the value of a PUT */
-    uint32_t frag;      /* bytes of a WRITE */
-    uint32_t chain_max; /* keys of a MATCH */
+    uint32_t datagram;           /* bytes of UDP payload, both ways */
+    uint32_t put_max;            /* bytes of the value of a PUT */
+    uint32_t frag;               /* bytes of a WRITE */
+    uint32_t chain_max;          /* keys of a MATCH */
     bool long_puts, long_chains; /* the settings ask for larger ones, which take several */
 };
 

@@ -289,8 +289,7 @@ static void judge(struct job *job, enum upload_verdict verdict)
     job_end(job, KVR_OK);
 }
 
-static enum part_fate take_bytes(struct upload *u, struct part *part,
-                                 const struct kvr_get_rep *rep)
+static enum part_fate take_bytes(struct upload *u, struct part *part, const struct kvr_get_rep *rep)
 {
     struct range gap;
 

@@ -277,8 +277,8 @@ static void abandon(struct small_server *s, const struct kvr_hdr *asked,
 static void get(struct small_server *s, const struct kvr_hdr *asked, const struct kvr_get_req *req)
 {
     const struct value *value = &values[id_of(s, req + 1)];
-    uint32_t end = req->want && value->len - req->skip > req->want ? req->skip + req->want
-                                                                  : value->len;
+    uint32_t end =
+        req->want && value->len - req->skip > req->want ? req->skip + req->want : value->len;
 
     s->gets++;
     if (!value->bytes || (req->ref && req->ref != value->ref)) {
@@ -311,16 +311,16 @@ static void match(struct small_server *s, const struct kvr_hdr *asked,
 {
     const uint8_t *key = (const uint8_t *)(req + 1);
     struct kvr_hdr *hdr = begin(asked);
-    struct kvr_match_rep *rep = add(hdr, &req->op, KVR_OK,
-                                    sizeof(*rep) + pad8((req->nr_keys + 7u) / 8));
+    struct kvr_match_rep *rep =
+        add(hdr, &req->op, KVR_OK, sizeof(*rep) + pad8((req->nr_keys + 7u) / 8));
     uint8_t *bits = (uint8_t *)(rep + 1);
 
     s->matches++;
     rep->nr_keys = rep->prefix = req->nr_keys;
     for (unsigned i = 0; i < req->nr_keys; i++, key += req->key_size) {
-        cr_assert_eq(hash_partition(hash_key(key, req->key_size, s->hello.seed),
-                                    s->hello.nr_partitions),
-                     asked->partition);
+        cr_assert_eq(
+            hash_partition(hash_key(key, req->key_size, s->hello.seed), s->hello.nr_partitions),
+            asked->partition);
         if (id_of(s, key) < s->present)
             bits[i / 8] = (uint8_t)(bits[i / 8] | 1u << i % 8);
         else if (i < rep->prefix)

@@ -18,14 +18,14 @@ struct small_server {
     uint64_t cookie;
     unsigned loss, doubles; /* of 1,000 datagrams each way */
     bool reorders;
-    bool lies;              /* flips a byte of what a GET brings */
-    bool forgets;           /* drops every upload at once */
-    bool mute;              /* answers HELLO only */
-    bool names_nothing;     /* misses fragments, but does not say which */
-    uint8_t busy;           /* header status of the next datagrams .. */
-    unsigned nr_busy;       /* .. so many */
+    bool lies;          /* flips a byte of what a GET brings */
+    bool forgets;       /* drops every upload at once */
+    bool mute;          /* answers HELLO only */
+    bool names_nothing; /* misses fragments, but does not say which */
+    uint8_t busy;       /* header status of the next datagrams .. */
+    unsigned nr_busy;   /* .. so many */
     uint64_t writes, quiet, commits, incompletes, aborts, matches, gets, lost;
-    uint64_t present;       /* of MATCH: ids below are stored */
+    uint64_t present; /* of MATCH: ids below are stored */
 };
 
 void small_server_setup(struct small_server *s, const struct load_settings *settings);
