@@ -29,8 +29,8 @@ int chooser_create(struct chooser *c, const struct load_settings *s, const struc
         .hot_below = (uint64_t)(s->hot_share * 0x1.fffffffffffffp63),
         .only = BENCH_OPS,
         .kind = BENCH_OPS,
-        .may_be_alone = {[BENCH_PUT] = limits->long_puts, [BENCH_MATCH] = limits->long_chains},
-        .alone = {.alone = true}};
+        .may_be_alone = {[BENCH_PUT] = limits->long_puts, [BENCH_MATCH] = limits->long_chains}};
+    c->alone.alone = true;
     c->gathers = c->nr_partitions > 1 && !s->mixed;
     c->nr_gathered = c->gathers ? c->nr_partitions : 1;
     for (unsigned op = 0; op < BENCH_OPS; op++) {

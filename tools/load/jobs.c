@@ -10,18 +10,17 @@
 #include "tools/load/chain.h"
 #include "tools/load/upload.h"
 
-#define PARTS_EACH 32u /* places for a job, on average */
 #define PARTS_LEAST 64u
-#define PARTS_MOST 8192u
+#define RINGS_SHARE 4u /* of the port's rings, answers to parts may take one in so many places */
 
 static uint32_t nr_parts(const struct load_settings *s, const struct limits *limits)
 {
-    uint64_t nr = s->bench.depth * PARTS_EACH;
+    uint64_t nr = s->ring * s->queues / s->bench.threads / RINGS_SHARE;
 
     if (!limits->long_puts && !limits->long_chains)
         return 1;
     nr = nr < PARTS_LEAST ? PARTS_LEAST : nr;
-    return nr < PARTS_MOST ? (uint32_t)nr : PARTS_MOST;
+    return nr < PARTS_MAX ? (uint32_t)nr : PARTS_MAX;
 }
 
 static int make_jobs(struct jobs *jobs)
