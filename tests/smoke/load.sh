@@ -45,7 +45,7 @@ agrees() {
     moved "$matches" '.result.ops.MATCH.OK'
 }
 
-settings cache_size=64MiB idle=sleep packet_memory=64 hugepages=off workers=2 partitions=4 cookie_ms=1s \
+settings cache_size=128MiB idle=sleep packet_memory=64 hugepages=off workers=2 partitions=4 cookie_ms=1s \
     device="net_memif0,role=server,socket=$work/memif.sock,socket-abstract=no"
 "$SMOKE_KVRAILD" --config "$work/kvrail.yaml" > "$log" 2>&1 < /dev/null &
 server_pid=$!
@@ -115,7 +115,7 @@ stored
 is .by_op.put.bytes 100000000
 true_that '.engine.read_back | .proven + .overtaken == 1300 and .unread == 0 and .proven > 1000'
 true_that '.put_bytes_s > 0 and .by_op.put.latency.p50_us > 0 and .engine.lost == 0'
-measured --ops put --size 2MiB --keys 20 --count 40 --depth 4 --threads 2 --rate 200
+measured --ops put --size 2MiB --keys 8 --count 40 --depth 2 --threads 2 --rate 200
 stored
 true_that '.unstarted == 0 and .params.loop == "open"'
 # All kinds at once: what fits a datagram shares it with others.

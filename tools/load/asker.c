@@ -52,6 +52,8 @@ int asker_create(struct asker *a, const struct load_settings *s, const struct dr
 
 void asker_destroy(struct asker *a)
 {
+    if (a->flights.places)
+        asker_give_up(a, 0); /* gives trains back */
     flights_destroy(&a->flights);
     chooser_destroy(&a->chooser);
     composer_destroy(&a->composer);
