@@ -394,18 +394,49 @@ static void arena_compare(struct kvraild *kvraild)
                      (unsigned long long)(arena->data_size / MIB), arena->nr_partitions);
 }
 
+/* What else the roster names has ended. */
+static void roster_prune(struct roster *roster, const struct adoption *found)
+{
+    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++) {
+        uint32_t id = roster->page->rows[i].id;
+        unsigned at = 0;
+
+        while (at < found->nr_clients && found->clients[at].id != id)
+            at++;
+        if (id && at == found->nr_clients)
+            roster_remove(roster, id);
+    }
+}
+
 /* The descriptors become the registry's. */
 static void clients_take(struct kvraild *kvraild, struct adoption *found)
 {
+    struct clients *clients = &kvraild->clients;
+
+    roster_prune(&clients->roster, found);
     for (unsigned i = 0; i < found->nr_clients; i++) {
         const struct local_spec *spec = &found->clients[i];
-        const struct roster_row *row = roster_find(&kvraild->clients.roster, spec->id);
-        struct roster_row made = {.id = spec->id, .since_ms = clock_wall_ms(), .name = "?"};
+        const struct roster_row *row = roster_find(&clients->roster, spec->id);
+        char name[ATTACH_NAME_MAX];
+        struct client_wish wish = {.fd = -1,
+                                   .segment_fd = spec->segment_fd,
+                                   .pidfd = spec->pidfd,
+                                   .id = spec->id,
+                                   .pid = (pid_t)spec->pid,
+                                   .uid = spec->uid,
+                                   .may_write = spec->may_write,
+                                   .pinned_max = spec->pinned_max,
+                                   .since_wall_ms = row ? row->since_ms : 0,
+                                   .name = name};
+        int rc;
 
-        (void)!clients_inherit(kvraild, spec, row ? row : &made);
+        snprintf(name, sizeof(name), "%.31s", row ? row->name : "?");
+        rc = clients_add(clients, &wish, NULL, NULL);
+        if (rc)
+            log_warning("client %u (pid %u) cannot be taken over: %s", spec->id, spec->pid,
+                        strerror(-rc));
     }
     found->nr_clients = 0;
-    clients_prune(kvraild);
 }
 
 static bool child_take_over(struct kvraild *kvraild, struct adoption *found)
@@ -442,7 +473,7 @@ bool adopt_finish(struct kvraild *kvraild)
         log_info("adopted the dataplane with pid %d, up %llu s, with %u clients",
                  (int)kvraild->child.pid,
                  (unsigned long long)((clock_ns() - kvraild->child.started_ns) / NS_PER_S),
-                 clients_count(kvraild));
+                 kvraild->clients.nr);
         if (strcmp(found->version, KVRAIL_VERSION) != 0)
             kvraild_note(kvraild, "the dataplane is of version %s; `kvrail restart` brings %s",
                          found->version, KVRAIL_VERSION);

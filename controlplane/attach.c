@@ -1,208 +1,248 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The server's half of the handshake. Whoever connects may be hostile: each has a time limit for
- * the whole of it, and only so many are listened to at once, those of a user who floods the least.
- */
+/* kvraild's half of the handshake: who it is comes from the kernel, what it says is checked, and no
+ * step may take long. The index is given for reading only, the values too unless the client may
+ * write: through descriptors that were opened so, of files that only their owner may open again. */
 #include "controlplane/attach.h"
 
-#include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
-#include "controlplane/kvraild.h"
+#include "controlplane/ctl.h"
 #include "controlplane/passing.h"
 
-#define HANDSHAKE_MS 2000u
-#define BACKLOG 64
-#define SLOTS_UNIT 64u
+#define STEP_MS 2000u
 
-struct attacher {
-    struct kvraild *kvraild;
-    int conn;
-    struct peer peer;
-    bool offered; /* its segment is awaited, else its hello */
-    bool may_write;
-    uint64_t pinned_max, order;
-    char name[ATTACH_NAME_MAX];
-    struct timer deadline;
-};
-
-/* Lets go of it, but not of the descriptors that keep says are somebody else's now. */
-static void attacher_free(struct attacher *attacher, bool keep)
-{
-    struct attach *attach = &attacher->kvraild->attach;
-
-    for (unsigned i = 0; i < ATTACHERS_MAX; i++)
-        if (attach->half[i] == attacher)
-            attach->half[i] = NULL;
-    loop_disarm(&attacher->kvraild->loop, &attacher->deadline);
-    loop_unwatch(&attacher->kvraild->loop, attacher->conn);
-    if (!keep) {
-        close(attacher->conn);
-        close(attacher->peer.pidfd);
-    }
-    free(attacher);
-}
-
-static void attacher_late(void *owner)
-{
-    attacher_free(owner, false);
-}
-
-/* ---- What is said -----------------------------------------------------------------------------
+/* ---- Messages ---------------------------------------------------------------------------------
  */
 
-void attach_done_send(int conn, uint32_t status, uint32_t id, const char *text)
+static bool say(int fd, const void *message, size_t len, const int *fds, unsigned nr_fds)
 {
-    struct attach_done done = {
-        .magic = ATTACH_MAGIC, .version = ATTACH_VERSION, .status = status, .id = id};
-
-    if (conn < 0)
-        return;
-    snprintf(done.text, sizeof(done.text), "%s", text);
-    /* Whoever does not read it sees the end of the connection. */
-    (void)!passing_send(conn, &done, sizeof(done), NULL, 0);
+    return passing_send(fd, message, len, fds, nr_fds) == (ssize_t)len;
 }
 
-__attribute__((format(printf, 3, 4))) static void refuse(struct attacher *attacher, uint32_t status,
-                                                         const char *format, ...)
+/* One message of exactly len bytes. *given: the descriptor beside it, or -1; several are closed,
+ * and make it no message. */
+static bool hear(int fd, void *message, size_t len, int *given)
+{
+    int fds[PASSING_MAX];
+    unsigned nr;
+    ssize_t got = passing_receive(fd, message, len, fds, &nr);
+
+    *given = -1;
+    if (got != (ssize_t)len || nr > 1) {
+        passing_close(fds, nr);
+        return false;
+    }
+    if (nr)
+        *given = fds[0];
+    return true;
+}
+
+/* ---- One who attaches -------------------------------------------------------------------------
+ */
+
+static void free_entry(struct attacher *a)
+{
+    close(a->fd);
+    if (a->pidfd >= 0)
+        close(a->pidfd);
+    a->fd = a->pidfd = -1;
+}
+
+static void let_go(struct attacher *a)
+{
+    loop_disarm(a->attach->loop, &a->deadline);
+    if (a->adding)
+        clients_forget_waiter(a->attach->clients, a);
+    else
+        loop_unwatch(a->attach->loop, a->fd);
+    free_entry(a);
+}
+
+static void refuse_offer(struct attacher *a, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void refuse_offer(struct attacher *a, int error, const char *format, ...)
 {
     struct attach_offer offer = {
-        .magic = ATTACH_MAGIC, .version = ATTACH_VERSION, .status = status};
+        .magic = ATTACH_MAGIC, .version = ATTACH_VERSION, .status = (uint32_t)error};
     va_list args;
 
     va_start(args, format);
     vsnprintf(offer.text, sizeof(offer.text), format, args);
     va_end(args);
-    log_info("client %s, pid %d, user %u turned away: %s", attacher->name, (int)attacher->peer.pid,
-             (unsigned)attacher->peer.uid, offer.text);
-    (void)!passing_send(attacher->conn, &offer, sizeof(offer), NULL, 0);
-    attacher_free(attacher, false);
+    a->attach->refused++;
+    log_warning("local client (pid %d, uid %d) refused: %s", (int)a->pid, (int)a->uid, offer.text);
+    (void)say(a->fd, &offer, sizeof(offer), NULL, 0);
+    let_go(a);
 }
 
-static bool write_granted(const struct kvraild *kvraild, uid_t uid)
+static void say_done(int fd, uint32_t id, int error, const char *text)
 {
-    const char *who = options_text(&kvraild->options, OPT_local_write);
+    struct attach_done done = {
+        .magic = ATTACH_MAGIC, .version = ATTACH_VERSION, .status = (uint32_t)error, .id = id};
 
-    if (strcmp(who, "owner") == 0)
-        return uid == 0 || uid == geteuid();
-    return strcmp(who, "all") == 0;
+    snprintf(done.text, sizeof(done.text), "%s", text);
+    (void)say(fd, &done, sizeof(done), NULL, 0);
 }
 
-static void offer_send(struct attacher *attacher, bool wished)
+static void refuse_segment(struct attacher *a, int error, const char *text)
 {
-    struct kvraild *kvraild = attacher->kvraild;
-    const struct options *options = &kvraild->options;
-    struct attach_offer offer = {
+    a->attach->refused++;
+    log_warning("local client (pid %d, uid %d) refused: %s", (int)a->pid, (int)a->uid, text);
+    say_done(a->fd, 0, error, text);
+    let_go(a);
+}
+
+static bool write_allowed(const struct attach *attach, uid_t uid)
+{
+    bool owner = uid == 0 || uid == geteuid();
+
+    switch (attach->rules.write) {
+    case ATTACH_WRITE_ALL:
+        return owner || !attach->rules.write_owner_only;
+    case ATTACH_WRITE_OWNER:
+        return owner;
+    default:
+        return false;
+    }
+}
+
+static void offer(struct attacher *a)
+{
+    struct attach *attach = a->attach;
+    struct attach_offer said = {
         .magic = ATTACH_MAGIC,
         .version = ATTACH_VERSION,
-        .slots_max = (uint32_t)options_number(options, OPT_client_slots) / SLOTS_UNIT * SLOTS_UNIT,
-        .pinned_max = kvraild->arena.data_size / 100 * options_number(options, OPT_client_pinned),
-        .arena_id = kvraild->arena.sb->arena_id};
-    int fds[2], rc;
+        .rights = a->may_write ? ATTACH_WRITE : ATTACH_READ,
+        .slots_max = attach->rules.slots_max,
+        .pinned_max = attach->rules.pinned_max,
+        .arena_id = attach->arena->sb->arena_id,
+    };
+    int fds[2];
+    int rc =
+        arena_lend(attach->arena, a->may_write ? ARENA_WRITE_DATA : ARENA_READ, &fds[0], &fds[1]);
 
-    attacher->may_write = wished && write_granted(kvraild, attacher->peer.uid);
-    attacher->pinned_max = offer.pinned_max;
-    offer.rights = attacher->may_write ? ATTACH_WRITE : ATTACH_READ;
-    rc = arena_lend(&kvraild->arena, attacher->may_write ? ARENA_WRITE_DATA : ARENA_READ, &fds[0],
-                    &fds[1]);
-    if (rc) {
-        refuse(attacher, (uint32_t)-rc, "the cache cannot be handed over: %s", strerror(-rc));
+    if (rc < 0) {
+        refuse_offer(a, -rc, "the cache cannot be handed over: %s", strerror(-rc));
         return;
     }
-    attacher->offered = true;
-    if (passing_send(attacher->conn, &offer, sizeof(offer), fds, 2) < 0)
-        attacher_free(attacher, false);
+    a->offered = true;
+    if (!say(a->fd, &said, sizeof(said), fds, 2))
+        let_go(a);
     passing_close(fds, 2);
 }
 
-/* ---- What is heard ----------------------------------------------------------------------------
- */
-
-/* For people to read, so nothing that could do things to a terminal. */
-static void name_take(struct attacher *attacher, const char name[ATTACH_NAME_MAX])
+static void take_hello(struct attacher *a)
 {
-    unsigned len = 0;
+    struct attach_hello hello;
+    int given;
 
-    for (; len + 1 < ATTACH_NAME_MAX && name[len]; len++)
-        attacher->name[len] = (char)(isprint((unsigned char)name[len]) ? name[len] : '?');
-    attacher->name[len] = '\0';
-}
-
-static void hello_take(struct attacher *attacher, const struct attach_hello *hello)
-{
-    struct kvraild *kvraild = attacher->kvraild;
-
-    if (hello->magic != ATTACH_MAGIC) {
-        attacher_free(attacher, false); /* it speaks of something else */
+    if (!hear(a->fd, &hello, sizeof(hello), &given) || given >= 0) {
+        if (given >= 0)
+            close(given);
+        refuse_offer(a, EPROTO, "no greeting that this kvraild knows");
         return;
     }
-    name_take(attacher, hello->name);
-    if (hello->version != ATTACH_VERSION || hello->arena_version != ARENA_VERSION)
-        refuse(attacher, EPROTO,
-               "the client library speaks version %u and knows arenas of version %u, kvraild %u "
-               "and %u",
-               hello->version, hello->arena_version, ATTACH_VERSION, ARENA_VERSION);
-    else if (hello->wish > ATTACH_WRITE)
-        refuse(attacher, EINVAL, "there is no right %u", hello->wish);
-    else if (kvraild->stopping)
-        refuse(attacher, EAGAIN, "kvraild is stopping");
-    else if (clients_count(kvraild) >= options_number(&kvraild->options, OPT_clients_max))
-        refuse(attacher, EBUSY, "as many clients as clients_max allows are attached already");
-    else
-        offer_send(attacher, hello->wish == ATTACH_WRITE);
+    if (hello.magic != ATTACH_MAGIC || hello.version != ATTACH_VERSION ||
+        hello.arena_version != ARENA_VERSION) {
+        refuse_offer(a, EPROTO, "client and kvraild are of different versions");
+        return;
+    }
+    if (a->attach->clients->nr >= a->attach->rules.clients_max) {
+        refuse_offer(a, EBUSY, "clients_max: %u clients are attached already",
+                     a->attach->rules.clients_max);
+        return;
+    }
+    memcpy(a->name, hello.name, sizeof(a->name));
+    a->name[sizeof(a->name) - 1] = '\0';
+    for (char *c = a->name; *c; c++)
+        if (*c < 0x20 || *c > 0x7e)
+            *c = '?';
+    a->may_write = hello.wish == ATTACH_WRITE && write_allowed(a->attach, a->uid);
+    offer(a);
 }
 
-static void segment_take(struct attacher *attacher, const struct attach_segment *message, int fd)
+static void added(void *waiter, uint32_t id, const char *error)
 {
-    struct newcomer newcomer = {.peer = attacher->peer,
-                                .conn = attacher->conn,
-                                .segment_fd = fd,
-                                .may_write = attacher->may_write,
-                                .asymmetric = message->asymmetric == 1,
-                                .pinned_max = attacher->pinned_max};
-    struct kvraild *kvraild = attacher->kvraild;
-    char name[ATTACH_NAME_MAX];
+    struct attacher *a = waiter;
 
-    memcpy(name, attacher->name, sizeof(name));
-    newcomer.name = name;
-    attacher_free(attacher, true);
-    clients_join(kvraild, &newcomer);
+    /* The connection itself is the client's by now, as a copy. */
+    say_done(a->fd, id, error ? EIO : 0, error ? error : "");
+    free_entry(a);
+}
+
+static void take_segment(struct attacher *a)
+{
+    struct client_wish wish = {.fd = a->fd,
+                               .segment_fd = -1,
+                               .pid = a->pid,
+                               .uid = a->uid,
+                               .may_write = a->may_write,
+                               .pinned_max = a->attach->rules.pinned_max,
+                               .name = a->name};
+    struct attach_segment segment;
+    int rc;
+
+    if (!hear(a->fd, &segment, sizeof(segment), &wish.segment_fd) || wish.segment_fd < 0 ||
+        segment.magic != ATTACH_MAGIC || segment.version != ATTACH_VERSION) {
+        if (wish.segment_fd >= 0)
+            close(wish.segment_fd);
+        refuse_segment(a, EPROTO, "no segment");
+        return;
+    }
+    wish.pidfd = a->pidfd;
+    wish.fd = fcntl(a->fd, F_DUPFD_CLOEXEC, 3);
+    if (wish.fd < 0) {
+        close(wish.segment_fd);
+        refuse_segment(a, EMFILE, "kvraild has too many open files");
+        return;
+    }
+    a->pidfd = -1;
+    loop_unwatch(a->attach->loop, a->fd);
+    a->adding = true;
+    loop_disarm(a->attach->loop, &a->deadline);
+    rc = clients_add(a->attach->clients, &wish, added, a);
+    if (rc < 0) {
+        char text[ATTACH_TEXT_MAX];
+
+        snprintf(text, sizeof(text), "its segment cannot be used: %s", strerror(-rc));
+        a->attach->refused++;
+        log_warning("local client (pid %d, uid %d) refused: %s", (int)a->pid, (int)a->uid, text);
+        say_done(a->fd, 0, rc == -EPROTO ? EPROTO : EINVAL, text);
+        free_entry(a);
+    }
 }
 
 static void attacher_ready(void *owner, short revents)
 {
-    struct attacher *attacher = owner;
-    union {
-        struct attach_hello hello;
-        struct attach_segment segment;
-    } message;
-    int fds[PASSING_MAX];
-    unsigned nr = 0;
-    ssize_t n = passing_receive(attacher->conn, &message, sizeof(message), fds, &nr);
+    struct attacher *a = owner;
 
-    (void)revents;
-    if (n == -EAGAIN || n == -EINTR)
-        return;
-    if (!attacher->offered && n == sizeof(message.hello) && nr == 0) {
-        hello_take(attacher, &message.hello);
-    } else if (attacher->offered && n == sizeof(message.segment) && nr == 1 &&
-               message.segment.magic == ATTACH_MAGIC && message.segment.version == ATTACH_VERSION) {
-        segment_take(attacher, &message.segment, fds[0]);
-    } else {
-        passing_close(fds, nr);
-        attacher_free(attacher, false);
-    }
+    if (!(revents & POLLIN))
+        let_go(a);
+    else if (a->offered)
+        take_segment(a);
+    else
+        take_hello(a);
 }
 
-/* ---- Who comes --------------------------------------------------------------------------------
+static void attacher_late(void *owner)
+{
+    struct attacher *a = owner;
+
+    a->attach->late++;
+    let_go(a);
+}
+
+/* ---- The socket -------------------------------------------------------------------------------
  */
 
 static unsigned count_of(const struct attach *attach, uid_t uid)
@@ -210,135 +250,123 @@ static unsigned count_of(const struct attach *attach, uid_t uid)
     unsigned nr = 0;
 
     for (unsigned i = 0; i < ATTACHERS_MAX; i++)
-        nr += attach->half[i] && attach->half[i]->peer.uid == uid;
+        nr += attach->attachers[i].fd >= 0 && attach->attachers[i].uid == uid;
     return nr;
 }
 
-/* A place for one more: that of the oldest of the user who has most of them. */
-static unsigned place_make(struct attach *attach)
+/* An entry for one more: if there is none, that of the oldest of the user who has most of them, so
+ * that nobody keeps others out. NULL: all of them wait for the dataplane. */
+static struct attacher *entry_make(struct attach *attach)
 {
-    unsigned worst = ATTACHERS_MAX;
+    struct attacher *worst = NULL;
 
-    for (unsigned i = 0; i < ATTACHERS_MAX; i++) {
-        const struct attacher *one = attach->half[i], *than;
-        unsigned own, his;
+    for (struct attacher *a = attach->attachers; a < attach->attachers + ATTACHERS_MAX; a++) {
+        unsigned his, most = worst ? count_of(attach, worst->uid) : 0;
 
-        if (!one)
-            return i;
-        than = worst < ATTACHERS_MAX ? attach->half[worst] : NULL;
-        own = count_of(attach, one->peer.uid);
-        his = than ? count_of(attach, than->peer.uid) : 0;
-        if (own > his || (own == his && one->order < than->order))
-            worst = i;
+        if (a->fd < 0)
+            return a;
+        his = count_of(attach, a->uid);
+        if (!a->adding && (his > most || (his == most && a->order < worst->order)))
+            worst = a;
     }
-    attacher_free(attach->half[worst], false);
+    if (worst) {
+        attach->late++;
+        let_go(worst);
+    }
     return worst;
 }
 
-static void attacher_come(void *owner, short revents)
+static void come(void *owner, short revents)
 {
-    struct kvraild *kvraild = owner;
-    struct attach *attach = &kvraild->attach;
-    static uint64_t orders;
-    int conn = accept4(attach->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    struct attacher *attacher;
+    struct attach *attach = owner;
+    int fd = accept4(attach->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct attacher *a;
     struct peer peer;
 
     (void)revents;
-    if (conn < 0)
+    if (fd < 0)
         return;
-    if (peer_of(conn, &peer) < 0) {
-        close(conn); /* it has ended, or could not be watched */
+    if (peer_of(fd, &peer) < 0) {
+        attach->refused++;
+        close(fd); /* its process has ended, or cannot be watched from here */
         return;
     }
-    attacher = calloc(1, sizeof(*attacher));
-    if (attacher) {
-        *attacher = (struct attacher){
-            .kvraild = kvraild, .conn = conn, .peer = peer, .order = orders++, .name = "?"};
-        if (loop_watch(&kvraild->loop, conn, POLLIN, attacher_ready, attacher) == 0) {
-            attach->half[place_make(attach)] = attacher;
-            loop_arm(&kvraild->loop, &attacher->deadline, HANDSHAKE_MS, attacher_late, attacher);
-            return;
-        }
+    a = entry_make(attach);
+    if (!a || loop_watch(attach->loop, fd, POLLIN, attacher_ready, a) < 0) {
+        attach->refused++;
+        close(peer.pidfd);
+        close(fd);
+        return;
     }
-    free(attacher);
-    close(peer.pidfd);
-    close(conn);
+    *a = (struct attacher){.attach = attach,
+                           .fd = fd,
+                           .pidfd = peer.pidfd,
+                           .pid = peer.pid,
+                           .uid = peer.uid,
+                           .order = attach->orders++};
+    loop_arm(attach->loop, &a->deadline, STEP_MS, attacher_late, a);
 }
 
-/* ---- Open, close ------------------------------------------------------------------------------
- */
-
-static int listen_on(struct attach *attach, unsigned mode)
+static int listen_on(struct attach *attach)
 {
-    const struct sockaddr *address = (const struct sockaddr *)&attach->address;
-    int rc = ctl_stale_remove(&attach->address, SOCK_SEQPACKET);
-    mode_t mask;
+    static const mode_t masks[] = {
+        [ATTACH_MODE_OWNER] = 0177, [ATTACH_MODE_GROUP] = 0117, [ATTACH_MODE_ALL] = 0111};
+    mode_t before = umask(masks[attach->rules.mode]);
+    int rc = 0;
 
-    if (rc < 0)
-        return rc;
-    mask = umask(~mode & 0777); /* these permissions from the first instant on */
     attach->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (attach->fd < 0 || bind(attach->fd, address, sizeof(attach->address)) < 0 ||
-        listen(attach->fd, BACKLOG) < 0)
+    if (attach->fd < 0 ||
+        bind(attach->fd, (const struct sockaddr *)&attach->address, sizeof(attach->address)) < 0 ||
+        listen(attach->fd, 64) < 0)
         rc = -errno;
-    umask(mask);
+    umask(before);
     return rc;
 }
 
-static int open_at(struct kvraild *kvraild, const char *path)
+void attach_arena(struct attach *attach)
 {
-    struct attach *attach = &kvraild->attach;
-    unsigned mode;
+    for (unsigned i = 0; i < ATTACHERS_MAX; i++)
+        if (attach->attachers[i].fd >= 0)
+            let_go(&attach->attachers[i]);
+}
+
+int attach_open(struct attach *attach, struct loop *loop, struct clients *clients,
+                const struct arena *arena, const struct attach_rules *rules, const char *path)
+{
     int rc;
 
-    if (!local_socket_mode(&kvraild->options, &mode) ||
-        strlen(path) >= sizeof(attach->address.sun_path))
-        return -EINVAL;
+    *attach = (struct attach){.loop = loop,
+                              .clients = clients,
+                              .arena = arena,
+                              .rules = *rules,
+                              .fd = -1,
+                              .address = {.sun_family = AF_UNIX}};
+    for (unsigned i = 0; i < ATTACHERS_MAX; i++)
+        attach->attachers[i].fd = -1;
+    if (strlen(path) >= sizeof(attach->address.sun_path))
+        return -ENAMETOOLONG;
     strcpy(attach->address.sun_path, path);
-    rc = listen_on(attach, mode);
+    rc = ctl_stale_remove(&attach->address, SOCK_SEQPACKET);
     if (rc == 0)
-        rc = loop_watch(&kvraild->loop, attach->fd, POLLIN, attacher_come, kvraild);
-    if (rc < 0 && attach->fd >= 0) {
-        close(attach->fd);
+        rc = listen_on(attach);
+    if (rc == 0)
+        rc = loop_watch(loop, attach->fd, POLLIN, come, attach);
+    if (rc < 0) {
+        if (attach->fd >= 0)
+            close(attach->fd);
         attach->fd = -1;
     }
     return rc;
 }
 
-int attach_setup(struct kvraild *kvraild)
+void attach_close(struct attach *attach)
 {
-    const char *given = options_text(&kvraild->options, OPT_local_socket);
-    char path[2 * OPTION_TEXT_MAX];
-    int rc;
-
-    kvraild->attach = (struct attach){.fd = -1, .address = {.sun_family = AF_UNIX}};
-    if (*given)
-        snprintf(path, sizeof(path), "%s", given);
-    else if (!control_socket_beside(&kvraild->options, "local", path, sizeof(path))) {
-        log_error("local_socket: %s is too long; set it", path);
-        return -ENAMETOOLONG;
-    }
-    rc = open_at(kvraild, path);
-    if (rc == -EADDRINUSE)
-        log_error("local_socket: somebody else listens on %s; choose another", path);
-    else if (rc == -ENOTSOCK)
-        log_error("local_socket: something else is at %s, not a socket; it is left alone", path);
-    else if (rc < 0)
-        log_error("local_socket: %s cannot be opened: %s", path, strerror(-rc));
-    return rc;
-}
-
-void attach_teardown(struct kvraild *kvraild)
-{
-    struct attach *attach = &kvraild->attach;
-
-    for (unsigned i = 0; i < ATTACHERS_MAX; i++)
-        if (attach->half[i])
-            attacher_free(attach->half[i], false);
     if (attach->fd < 0)
         return;
-    loop_unwatch(&kvraild->loop, attach->fd);
+    for (unsigned i = 0; i < ATTACHERS_MAX; i++)
+        if (attach->attachers[i].fd >= 0)
+            let_go(&attach->attachers[i]);
+    loop_unwatch(attach->loop, attach->fd);
     unlink(attach->address.sun_path);
     close(attach->fd);
     attach->fd = -1;

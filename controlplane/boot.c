@@ -146,6 +146,73 @@ void kvraild_note(struct kvraild *kvraild, const char *format, ...)
         memcpy(kvraild->notes[kvraild->nr_notes++], text, sizeof(text));
 }
 
+/* ---- Local socket ------------------------------------------------------------------------------
+ */
+
+/* Beside the control socket: kvrail.sock, kvrail.local.sock. options_check has seen its length. */
+static void local_path_choose(struct kvraild *kvraild)
+{
+    const char *given = options_text(&kvraild->options, OPT_local_socket);
+
+    if (*given)
+        snprintf(kvraild->local_path, sizeof(kvraild->local_path), "%s", given);
+    else if (!control_socket_beside(&kvraild->options, "local", kvraild->local_path,
+                                    sizeof(kvraild->local_path)))
+        kvraild->local_path[0] = '\0';
+}
+
+static int local_setup(struct kvraild *kvraild)
+{
+    const struct options *options = &kvraild->options;
+    struct attach_rules rules = {
+        .write = (enum attach_write)options_number(options, OPT_local_write),
+        .mode = (enum attach_mode)options_number(options, OPT_local_access),
+        .write_owner_only = !kvraild->arena.sealed,
+        .clients_max = (uint32_t)options_number(options, OPT_clients_max),
+        .slots_max = (uint32_t)options_number(options, OPT_client_slots),
+        .pinned_max = memory_pinned_max(kvraild),
+    };
+    int rc = 0;
+
+    rc = clients_roster(&kvraild->clients);
+    if (rc < 0) {
+        log_error("no memory for the list of clients: %s", strerror(-rc));
+        return rc;
+    }
+    local_path_choose(kvraild);
+    if (rules.clients_max == 0) {
+        kvraild->local_path[0] = '\0';
+        kvraild->attach.fd = -1;
+        return 0;
+    }
+    rc = attach_open(&kvraild->attach, &kvraild->loop, &kvraild->clients, &kvraild->arena, &rules,
+                     kvraild->local_path);
+    if (rc == -ENOTSOCK)
+        log_error("local_socket: %s: something else is there, not a socket; it is left alone",
+                  kvraild->local_path);
+    else if (rc == -EADDRINUSE)
+        log_error("local_socket: somebody else listens on %s; choose another", kvraild->local_path);
+    else if (rc < 0)
+        log_error("local_socket: %s cannot be opened: %s", kvraild->local_path, strerror(-rc));
+    return rc;
+}
+
+static void local_teardown(struct kvraild *kvraild)
+{
+    attach_close(&kvraild->attach);
+}
+
+static int clients_start(struct kvraild *kvraild)
+{
+    clients_setup(&kvraild->clients, &kvraild->loop, &kvraild->child, &kvraild->arena);
+    return 0;
+}
+
+static void clients_stop(struct kvraild *kvraild)
+{
+    clients_teardown(&kvraild->clients);
+}
+
 /* ---- PID file, rates ---------------------------------------------------------------------------
  */
 
@@ -195,12 +262,12 @@ static const struct boot_row {
     {"signals", signals_setup, signals_teardown},
     {"dataplane program", program_setup, NULL},
     {"control socket", socket_setup, socket_teardown}, /* first: a second kvraild ends here */
-    {"adoption", adopt_setup, adopt_teardown},         /* of a dataplane that runs already */
+    {"clients", clients_start, clients_stop},
+    {"adoption", adopt_setup, adopt_teardown}, /* of a dataplane that runs already */
     {"arena", memory_setup, memory_teardown},
-    {"clients", clients_setup, clients_teardown},
-    {"local socket", attach_setup, attach_teardown},
     {"pid file", pid_setup, pid_teardown},
     {"rates", rates_setup, rates_teardown},
+    {"local socket", local_setup, local_teardown},
     {"dataplane", supervise_start, supervise_teardown},
 };
 

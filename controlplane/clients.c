@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry of local clients. One that came while the dataplane is down, or before it went down,
- * is passed to the next one when that starts; one that ends meanwhile simply is not. */
+/* Life of a registered client: added, told to the dataplane, ended by hang-up, death of its process
+ * or an order. Invariant: nobody is told that he is in before the dataplane looks at his hazard
+ * slots, or before there is a dataplane that would not. */
 #include "controlplane/clients.h"
 
 #include <errno.h>
@@ -11,386 +12,363 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "controlplane/attach.h"
-#include "controlplane/kvraild.h"
+#include "controlplane/child.h"
+#include "controlplane/pins.h"
 
-/* ---- Rows --------------------------------------------------------------------------------------
+#define SCAN_MS 250u
+
+static void scan_all(void *owner)
+{
+    struct clients *clients = owner;
+    uint64_t now_ns = clock_ns();
+
+    for (unsigned i = 0; i < clients->nr; i++)
+        pins_scan(clients->list[i], clients->arena, now_ns);
+    if (clients->nr > 0)
+        loop_arm(clients->loop, &clients->scan, SCAN_MS, scan_all, clients);
+}
+
+void clients_setup(struct clients *clients, struct loop *loop, struct child *child,
+                   const struct arena *arena)
+{
+    *clients = (struct clients){.loop = loop, .child = child, .arena = arena, .roster = {.fd = -1}};
+}
+
+int clients_roster(struct clients *clients)
+{
+    return clients->roster.page ? 0 : roster_create(&clients->roster);
+}
+
+/* ---- One client -------------------------------------------------------------------------------
  */
 
-static struct client *row_free(struct clients *clients)
+static void unwatch(const struct client *client)
 {
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++)
-        if (clients->rows[i].state == CLIENT_FREE)
-            return &clients->rows[i];
+    if (client->fd >= 0)
+        loop_unwatch(client->clients->loop, client->fd);
+    if (client->spec.pidfd >= 0)
+        loop_unwatch(client->clients->loop, client->spec.pidfd);
+}
+
+static void client_free(struct client *client)
+{
+    if (client->fd >= 0)
+        close(client->fd);
+    if (client->spec.pidfd >= 0)
+        close(client->spec.pidfd);
+    if (client->segment.header)
+        segment_close(&client->segment);
+    else if (client->spec.segment_fd >= 0)
+        close(client->spec.segment_fd);
+    free(client->seen);
+    free(client->since_ns);
+    free(client);
+}
+
+static void answer(struct client *client, const char *error)
+{
+    void (*added)(void *waiter, uint32_t id, const char *error) = client->added;
+
+    client->added = NULL;
+    if (added)
+        added(client->waiter, client->spec.id, error);
+}
+
+static void take_out(struct client *client)
+{
+    struct clients *clients = client->clients;
+
+    for (unsigned i = 0; i < clients->nr; i++)
+        if (clients->list[i] == client) {
+            clients->nr--;
+            memmove(&clients->list[i], &clients->list[i + 1],
+                    (clients->nr - i) * sizeof(clients->list[0]));
+            break;
+        }
+}
+
+static void client_remove(struct client *client, const char *why)
+{
+    log_info("client %u (pid %u, %s) is gone: %s", client->spec.id, client->spec.pid, client->name,
+             why);
+    take_out(client);
+    roster_remove(&client->clients->roster, client->spec.id);
+    unwatch(client);
+    answer(client, why);
+    client_free(client);
+}
+
+static struct client *client_find(const struct clients *clients, uint32_t id)
+{
+    for (unsigned i = 0; i < clients->nr; i++)
+        if (clients->list[i]->spec.id == id)
+            return clients->list[i];
     return NULL;
 }
 
-static struct client *row_find(struct clients *clients, uint32_t id)
+/* ---- The dataplane ----------------------------------------------------------------------------
+ */
+
+/* client-gone follows; whatever was answered, nothing more is to be done. */
+static void drop_done(void *owner, uint64_t id, const char *error)
 {
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++)
-        if (clients->rows[i].state != CLIENT_FREE && clients->rows[i].spec.id == id)
-            return &clients->rows[i];
-    return NULL;
+    struct client *client = client_find(owner, (uint32_t)id);
+
+    if (error && client && client->leaving)
+        client_remove(client, error);
 }
 
-struct client *clients_find(struct kvraild *kvraild, uint32_t id)
+static void add_done(void *owner, uint64_t id, const char *error)
 {
-    struct client *client = row_find(&kvraild->clients, id);
+    struct client *client = client_find(owner, (uint32_t)id);
 
-    return client && client->state != CLIENT_LEAVING ? client : NULL;
+    if (!client)
+        return;
+    if (!error || client->clients->child->state == CHILD_DOWN) {
+        /* The next dataplane begins with it. */
+        client->told = error == NULL;
+        answer(client, NULL);
+        return;
+    }
+    log_warning("client %u: the dataplane does not take it: %s", client->spec.id, error);
+    client_remove(client, error);
 }
 
-unsigned clients_count(const struct kvraild *kvraild)
+static void tell(struct client *client)
+{
+    struct clients *clients = client->clients;
+    struct child_command command = {.done = add_done, .owner = clients, .token = client->spec.id};
+    int fds[2] = {client->spec.segment_fd, client->spec.pidfd}, rc;
+    char line[128];
+
+    snprintf(line, sizeof(line), "client-add %u %u %u %d %llu", client->spec.id, client->spec.pid,
+             client->spec.uid, client->spec.may_write, (unsigned long long)client->spec.pinned_max);
+    client->told = true;
+    rc = child_send_fds(clients->child, line, fds, 2, &command);
+    if (rc < 0)
+        add_done(clients, client->spec.id, strerror(-rc));
+}
+
+/* The end begins. */
+static void client_leave(struct client *client, const char *why)
+{
+    struct clients *clients = client->clients;
+    struct child_command command = {.done = drop_done, .owner = clients, .token = client->spec.id};
+    char line[64];
+
+    if (client->leaving)
+        return;
+    if (!client->told || clients->child->state != CHILD_READY) {
+        client_remove(client, why);
+        return;
+    }
+    client->leaving = true;
+    unwatch(client);
+    if (client->fd >= 0)
+        close(client->fd);
+    client->fd = -1;
+    close(client->spec.pidfd);
+    client->spec.pidfd = -1;
+    snprintf(line, sizeof(line), "client-drop %u", client->spec.id);
+    if (child_send(clients->child, line, &command) < 0)
+        client_remove(client, why);
+}
+
+int clients_drop(struct clients *clients, uint32_t id, const char *why)
+{
+    struct client *client = client_find(clients, id);
+
+    if (!client)
+        return -ENOENT;
+    client_leave(client, why);
+    return 0;
+}
+
+void clients_drop_all(struct clients *clients, const char *why)
+{
+    /* Those that leave stay in the list until the dataplane has let go of them. */
+    for (unsigned i = clients->nr; i-- > 0;)
+        client_leave(clients->list[i], why);
+}
+
+unsigned clients_specs(struct clients *clients, struct local_spec *specs)
 {
     unsigned nr = 0;
 
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++)
-        nr += kvraild->clients.rows[i].state != CLIENT_FREE;
+    for (unsigned i = 0; i < clients->nr; i++) {
+        clients->list[i]->told = true;
+        specs[nr++] = clients->list[i]->spec;
+    }
     return nr;
 }
 
-static void comm_read(uint32_t pid, char *comm, size_t size)
+void clients_dataplane_ready(struct clients *clients)
 {
-    char path[32];
-    FILE *file;
-
-    comm[0] = '\0';
-    snprintf(path, sizeof(path), "/proc/%u/comm", pid);
-    file = fopen(path, "re");
-    if (!file)
-        return;
-    if (fgets(comm, (int)size, file))
-        comm[strcspn(comm, "\n")] = '\0';
-    for (char *c = comm; *c; c++)
-        if (*c < ' ' || *c > '~')
-            *c = '?';
-    fclose(file);
+    /* Telling may remove some. */
+    for (unsigned i = clients->nr; i-- > 0;)
+        if (i < clients->nr && !clients->list[i]->told)
+            tell(clients->list[i]);
 }
 
-/* Its connection and its process say nothing any more. */
-static void unwatch(struct client *client)
+void clients_dataplane_gone(struct clients *clients)
 {
-    struct loop *loop = &client->kvraild->loop;
+    for (unsigned i = clients->nr; i-- > 0;) {
+        struct client *client = clients->list[i];
 
-    loop_unwatch(loop, client->spec.pidfd);
-    if (client->conn < 0)
-        return;
-    loop_unwatch(loop, client->conn);
-    close(client->conn);
-    client->conn = -1;
+        client->told = false;
+        if (client->leaving)
+            client_remove(client, "it left");
+        else
+            answer(client, NULL);
+    }
 }
 
-static void forget(struct client *client)
+void clients_gone(struct clients *clients, uint32_t id, const char *why)
 {
-    struct kvraild *kvraild = client->kvraild;
+    struct client *client = client_find(clients, id);
 
-    unwatch(client);
-    roster_remove(&kvraild->clients.roster, client->spec.id);
-    segment_close(&client->segment);
-    close(client->spec.pidfd);
-    free(client->pins);
-    *client = (struct client){.conn = -1};
+    if (client)
+        client_remove(client, why);
 }
 
-/* ---- The end ----------------------------------------------------------------------------------
+/* ---- Its end ----------------------------------------------------------------------------------
  */
-
-static void drop_answered(void *owner, uint64_t token, const char *error)
-{
-    struct kvraild *kvraild = owner;
-    struct client *client = row_find(&kvraild->clients, (uint32_t)token);
-
-    /* It knows of no such client: "client-gone" has come before, or never will. */
-    if (error && client && client->state == CLIENT_LEAVING && kvraild->child.state == CHILD_READY)
-        forget(client);
-}
-
-/* Whether the dataplane will say when it has let go. */
-static bool tell_drop(struct client *client)
-{
-    struct kvraild *kvraild = client->kvraild;
-    struct child_command command = {
-        .done = drop_answered, .owner = kvraild, .token = client->spec.id};
-    char line[32];
-
-    if (!client->told || kvraild->child.state == CHILD_DOWN)
-        return false;
-    if (kvraild->child.state != CHILD_READY)
-        return true; /* clients_ready or clients_down follows */
-    snprintf(line, sizeof(line), "client-drop %u", client->spec.id);
-    return child_send(&kvraild->child, line, &command) == 0;
-}
-
-void clients_drop(struct client *client, const char *why)
-{
-    if (client->state == CLIENT_FREE || client->state == CLIENT_LEAVING)
-        return;
-    log_info("client %u (%s, pid %u) leaves: %s", client->spec.id, client->name, client->spec.pid,
-             why);
-    client->state = CLIENT_LEAVING;
-    unwatch(client);
-    if (!tell_drop(client))
-        forget(client);
-}
-
-void clients_drop_all(struct kvraild *kvraild, const char *why)
-{
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++)
-        clients_drop(&kvraild->clients.rows[i], why);
-}
 
 static void process_ended(void *owner, short revents)
 {
     (void)revents;
-    clients_drop(owner, "its process has ended");
+    client_leave(owner, "its process has ended");
 }
 
-static void conn_ended(void *owner, short revents)
+/* A client says nothing once it is attached. */
+static void hung_up(void *owner, short revents)
 {
-    (void)revents;
-    clients_drop(owner, "it closed its connection");
-}
+    struct client *client = owner;
 
-/* ---- The beginning ----------------------------------------------------------------------------
- */
+    client_leave(client, revents & POLLIN ? "it closed its connection" : "its connection broke");
+}
 
 static int watch(struct client *client)
 {
-    struct loop *loop = &client->kvraild->loop;
+    struct loop *loop = client->clients->loop;
     int rc = loop_watch(loop, client->spec.pidfd, POLLIN, process_ended, client);
 
-    /* It has nothing more to say: only the hang-up counts. */
-    if (rc == 0 && client->conn >= 0)
-        rc = loop_watch(loop, client->conn, 0, conn_ended, client);
+    if (rc == 0 && client->fd >= 0) {
+        rc = loop_watch(loop, client->fd, POLLIN, hung_up, client);
+        if (rc < 0)
+            loop_unwatch(loop, client->spec.pidfd);
+    }
     return rc;
 }
 
-static void joined(struct client *client)
+/* ---- Adding -----------------------------------------------------------------------------------
+ */
+
+/* In the roster before anybody else hears of it. */
+static int enroll(struct client *client)
 {
-    client->state = CLIENT_LIVE;
-    attach_done_send(client->conn, 0, client->spec.id, "");
-    log_info("client %u (%s, pid %u, user %u) attached, for %s", client->spec.id, client->name,
-             client->spec.pid, client->spec.uid,
-             client->spec.may_write ? "reading and writing" : "reading");
+    struct roster *roster = &client->clients->roster;
+    struct roster_row row = {.pid = client->spec.pid,
+                             .uid = client->spec.uid,
+                             .may_write = client->spec.may_write,
+                             .pinned_max = client->spec.pinned_max,
+                             .since_ms = client->since_wall_ms,
+                             .started = process_started(client->spec.pid)};
+    struct stat st;
+
+    if (client->spec.id && roster_find(roster, client->spec.id))
+        return 0;
+    if (fstat(client->spec.segment_fd, &st) < 0)
+        return -errno;
+    if (!client->spec.id)
+        client->spec.id = roster_next_id(roster);
+    row.id = client->spec.id;
+    row.segment = st.st_ino;
+    memcpy(row.name, client->name, sizeof(row.name));
+    return roster_add(roster, &row);
 }
 
-static void add_answered(void *owner, uint64_t token, const char *error)
+static int client_make(struct client *client)
 {
-    struct kvraild *kvraild = owner;
-    struct client *client = row_find(&kvraild->clients, (uint32_t)token);
+    const struct arena *arena = client->clients->arena;
+    int rc = segment_attach(client->spec.segment_fd, arena->nr_partitions, arena->sb->arena_id,
+                            &client->segment);
 
-    if (!client || client->state != CLIENT_JOINING)
-        return;
-    if (!error) {
-        joined(client);
-    } else if (kvraild->child.state == CHILD_READY) {
-        attach_done_send(client->conn, EAGAIN, 0, error);
-        clients_drop(client, error);
-    } /* else it died, and the next one is told */
-}
-
-static void tell_add(struct client *client)
-{
-    struct kvraild *kvraild = client->kvraild;
-    const struct local_spec *spec = &client->spec;
-    struct child_command command = {.done = add_answered, .owner = kvraild, .token = spec->id};
-    int fds[2] = {spec->segment_fd, spec->pidfd};
-    char line[128];
-
-    if (client->told || kvraild->child.state != CHILD_READY)
-        return;
-    snprintf(line, sizeof(line), "client-add %u %u %u %d %llu", spec->id, spec->pid, spec->uid,
-             spec->may_write, (unsigned long long)spec->pinned_max);
-    client->told = child_send_fds(&kvraild->child, line, fds, 2, &command) == 0;
-    if (!client->told) {
-        attach_done_send(client->conn, EAGAIN, 0, "the dataplane is busy; try again");
-        clients_drop(client, "the dataplane could not be told of it");
-    }
-}
-
-/* On success all descriptors are the row's. */
-static int row_fill(struct kvraild *kvraild, const struct local_spec *spec,
-                    const struct roster_row *row, int conn, struct client **out)
-{
-    struct client *client = row_free(&kvraild->clients);
-    int rc;
-
-    if (!client)
-        return -EUSERS;
-    *client =
-        (struct client){.kvraild = kvraild, .spec = *spec, .conn = conn, .since_ms = row->since_ms};
-    rc = segment_attach(spec->segment_fd, kvraild->arena.nr_partitions, kvraild->arena.sb->arena_id,
-                        &client->segment);
-    if (rc)
+    if (rc < 0)
         return rc;
-    memcpy(client->name, row->name, sizeof(client->name));
-    client->name[sizeof(client->name) - 1] = '\0';
-    comm_read(spec->pid, client->comm, sizeof(client->comm));
-    client->pins = calloc(client->segment.spec.nr_slots, sizeof(*client->pins));
-    rc = client->pins ? watch(client) : -ENOMEM;
-    if (rc) {
-        loop_unwatch(&kvraild->loop, spec->pidfd);
-        client->segment.fd = -1; /* stays the caller's */
-        segment_close(&client->segment);
-        free(client->pins);
-        *client = (struct client){.conn = -1};
+    client->seen = calloc(client->segment.spec.nr_slots, sizeof(*client->seen));
+    client->since_ns = calloc(client->segment.spec.nr_slots, sizeof(*client->since_ns));
+    if (!client->seen || !client->since_ns)
+        return -ENOMEM;
+    rc = enroll(client);
+    if (rc == 0 && (rc = watch(client)) < 0)
+        roster_remove(&client->clients->roster, client->spec.id);
+    return rc;
+}
+
+int clients_add(struct clients *clients, const struct client_wish *wish,
+                void (*added)(void *waiter, uint32_t id, const char *error), void *waiter)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    int rc = -ENOSPC;
+
+    if (!client) {
+        close(wish->segment_fd);
+        close(wish->pidfd);
+        if (wish->fd >= 0)
+            close(wish->fd);
+        return -ENOMEM;
+    }
+    client->clients = clients;
+    client->fd = wish->fd;
+    client->since_wall_ms = wish->since_wall_ms ? wish->since_wall_ms : clock_wall_ms();
+    client->spec = (struct local_spec){.id = wish->id,
+                                       .segment_fd = wish->segment_fd,
+                                       .pidfd = wish->pidfd,
+                                       .pid = (uint32_t)wish->pid,
+                                       .uid = wish->uid,
+                                       .pinned_max = wish->pinned_max,
+                                       .may_write = wish->may_write};
+    snprintf(client->name, sizeof(client->name), "%s", wish->name);
+    if (clients->nr < LOCAL_CLIENTS_MAX)
+        rc = client_make(client);
+    if (rc < 0) {
+        client_free(client);
         return rc;
     }
-    *out = client;
+    client->added = added;
+    client->waiter = waiter;
+    clients->list[clients->nr++] = client;
+    if (clients->nr == 1)
+        loop_arm(clients->loop, &clients->scan, SCAN_MS, scan_all, clients);
+    log_info("client %u (pid %u, uid %u, %s) %s", client->spec.id, client->spec.pid,
+             client->spec.uid, client->name, client->spec.may_write ? "may write" : "reads");
+    if (!added)
+        client->told = true;
+    else if (clients->child->state == CHILD_READY)
+        tell(client);
+    else if (clients->child->state == CHILD_DOWN)
+        answer(client, NULL);
     return 0;
 }
 
-static const char *refusal(int rc)
+void clients_forget_waiter(struct clients *clients, const void *waiter)
 {
-    return rc == -EUSERS   ? "as many clients as clients_max allows are attached already"
-           : rc == -EPROTO ? "the client library is of another version than kvraild"
-           : rc == -EINVAL ? "the client's segment is not as it must be, or of another arena"
-                           : strerror(-rc);
+    for (unsigned i = 0; i < clients->nr; i++)
+        if (clients->list[i]->waiter == waiter)
+            clients->list[i]->added = NULL;
 }
 
-void clients_join(struct kvraild *kvraild, const struct newcomer *newcomer)
+void clients_teardown(struct clients *clients)
 {
-    struct local_spec spec = {.segment_fd = newcomer->segment_fd,
-                              .pidfd = newcomer->peer.pidfd,
-                              .pid = (uint32_t)newcomer->peer.pid,
-                              .uid = newcomer->peer.uid,
-                              .pinned_max = newcomer->pinned_max,
-                              .may_write = newcomer->may_write};
-    struct roster_row row = {.pid = spec.pid,
-                             .uid = spec.uid,
-                             .may_write = spec.may_write,
-                             .pinned_max = spec.pinned_max,
-                             .since_ms = clock_wall_ms(),
-                             .started = process_started(spec.pid),
-                             .asymmetric = newcomer->asymmetric};
-    struct client *client = NULL;
-    struct stat st;
-    int rc = fstat(spec.segment_fd, &st) < 0 ? -errno : 0;
+    loop_disarm(clients->loop, &clients->scan);
+    while (clients->nr > 0) {
+        struct client *client = clients->list[--clients->nr];
 
-    snprintf(row.name, sizeof(row.name), "%s", newcomer->name);
-    if (rc == 0 && clients_count(kvraild) >= options_number(&kvraild->options, OPT_clients_max))
-        rc = -EUSERS;
-    if (rc == 0)
-        rc = row_fill(kvraild, &spec, &row, newcomer->conn, &client);
-    if (rc) {
-        attach_done_send(newcomer->conn, (uint32_t)(rc == -EUSERS ? EBUSY : -rc), 0, refusal(rc));
-        close(spec.segment_fd);
-        close(spec.pidfd);
-        close(newcomer->conn);
-        return;
+        unwatch(client);
+        client_free(client);
     }
-    row.segment = st.st_ino;
-    row.id = client->spec.id = roster_next_id(&kvraild->clients.roster);
-    client->state = CLIENT_JOINING;
-    if (roster_add(&kvraild->clients.roster, &row) < 0)
-        clients_drop(client, "the roster is full");
-    else
-        tell_add(client);
-}
-
-bool clients_inherit(struct kvraild *kvraild, const struct local_spec *spec,
-                     const struct roster_row *row)
-{
-    struct client *client;
-    int rc = row_fill(kvraild, spec, row, -1, &client);
-
-    if (rc) {
-        struct child_command command = {0};
-        char line[32];
-
-        log_warning("client %u (pid %u) cannot be taken over: %s", spec->id, spec->pid,
-                    strerror(-rc));
-        snprintf(line, sizeof(line), "client-drop %u", spec->id);
-        (void)!child_send(&kvraild->child, line, &command);
-        close(spec->segment_fd);
-        close(spec->pidfd);
-        return false;
-    }
-    client->state = CLIENT_LIVE;
-    client->told = kvraild->child.state == CHILD_STARTING;
-    return true;
-}
-
-void clients_prune(struct kvraild *kvraild)
-{
-    const struct roster_row *rows = kvraild->clients.roster.page->rows;
-
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++)
-        if (rows[i].id && !row_find(&kvraild->clients, rows[i].id))
-            roster_remove(&kvraild->clients.roster, rows[i].id);
-}
-
-/* ---- The dataplane comes and goes -------------------------------------------------------------
- */
-
-unsigned clients_specs(struct kvraild *kvraild, struct local_spec specs[LOCAL_CLIENTS_MAX])
-{
-    unsigned nr = 0;
-
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++) {
-        struct client *client = &kvraild->clients.rows[i];
-
-        if (client->state == CLIENT_FREE || client->state == CLIENT_LEAVING)
-            continue;
-        client->told = true;
-        specs[nr++] = client->spec;
-    }
-    return nr;
-}
-
-void clients_ready(struct kvraild *kvraild)
-{
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++) {
-        struct client *client = &kvraild->clients.rows[i];
-
-        if (client->state == CLIENT_JOINING && client->told)
-            joined(client);
-        else if (client->state == CLIENT_JOINING)
-            tell_add(client);
-        else if (client->state == CLIENT_LEAVING && !tell_drop(client))
-            forget(client);
-    }
-}
-
-void clients_gone(struct kvraild *kvraild, uint32_t id, const char *why)
-{
-    struct client *client = row_find(&kvraild->clients, id);
-
-    if (!client)
-        return;
-    if (client->state != CLIENT_LEAVING)
-        log_info("client %u (%s, pid %u) is gone: %s", id, client->name, client->spec.pid, why);
-    forget(client);
-}
-
-void clients_down(struct kvraild *kvraild)
-{
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++) {
-        struct client *client = &kvraild->clients.rows[i];
-
-        client->told = false;
-        if (client->state == CLIENT_LEAVING)
-            forget(client);
-    }
-}
-
-int clients_setup(struct kvraild *kvraild)
-{
-    int rc = kvraild->clients.roster.page ? 0 : roster_create(&kvraild->clients.roster);
-
-    if (rc)
-        log_error("no memory for the list of clients: %s", strerror(-rc));
-    else
-        pins_start(kvraild);
-    return rc;
-}
-
-void clients_teardown(struct kvraild *kvraild)
-{
-    pins_stop(kvraild);
-    for (unsigned i = 0; i < LOCAL_CLIENTS_MAX; i++)
-        if (kvraild->clients.rows[i].state != CLIENT_FREE)
-            forget(&kvraild->clients.rows[i]);
-    roster_close(&kvraild->clients.roster);
+    roster_close(&clients->roster);
 }

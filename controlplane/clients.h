@@ -1,83 +1,88 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The clients on this host: who they are, whether the dataplane knows them, and their end. Each is
- * watched by its connection and its process, whichever ends first. Main thread. */
+/* The clients on this host that have the arena mapped: who they are, how they end, what they hold.
+ * The dataplane is told of each and looks after their segments; here is the list that outlives it.
+ * Main thread only. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-#include "controlplane/passing.h"
+#include "controlplane/loop.h"
 #include "controlplane/roster.h"
 #include "dataplane/local/local.h"
 #include "shm/attach.h"
 #include "shm/segment.h"
 
-struct kvraild;
-
-enum client_state {
-    CLIENT_FREE,
-    CLIENT_JOINING, /* the dataplane has not taken it over yet; it waits for its attach_done */
-    CLIENT_LIVE,
-    CLIENT_LEAVING /* it has ended; the dataplane has not let go of it yet */
-};
-
-/* What a slot of a client's segment held at the last look, and since when (pins.c). */
-struct pin {
-    uint64_t ref, since_ns;
-};
+struct child;
+struct clients;
 
 struct client {
-    struct kvraild *kvraild;
-    enum client_state state;
-    struct local_spec spec; /* segment_fd is the segment's, pidfd the client's own */
-    struct segment segment;
-    int conn;  /* -1: with a kvraild that died */
-    bool told; /* this dataplane was told of it */
-    uint64_t since_ms;
-    char name[ATTACH_NAME_MAX], comm[16];
-    struct pin *pins; /* nr_slots of its segment */
-    uint32_t pins_used;
+    struct clients *clients;
+    struct local_spec spec; /* its descriptors are this entry's own */
+    int fd;                 /* its connection; -1: taken over from another kvraild */
+    char name[ATTACH_NAME_MAX];
+    struct segment segment; /* as kvraild maps it */
+    uint64_t since_wall_ms;
+    bool told;    /* the dataplane has it, or is being told */
+    bool leaving; /* the dataplane was told to let go */
+    /* Slots as the last scan found them, and since when. */
+    uint64_t *seen, *since_ns;
+    uint64_t held, held_bytes;
+    /* Who waits for the dataplane's word; NULL: nobody. */
+    void (*added)(void *waiter, uint32_t id, const char *error);
+    void *waiter;
 };
 
 struct clients {
-    struct client rows[LOCAL_CLIENTS_MAX];
-    struct roster roster;
+    struct loop *loop;
+    struct child *child;
+    const struct arena *arena;
+    struct timer scan;
+    struct roster roster; /* of those in the list, for the next kvraild */
+    unsigned nr;
+    struct client *list[LOCAL_CLIENTS_MAX];
 };
 
-/* Who has said all that the handshake asks for (attach.c). */
-struct newcomer {
-    struct peer peer;
-    int conn, segment_fd;
-    bool may_write, asymmetric;
+/* The arena may be made later. */
+void clients_setup(struct clients *clients, struct loop *loop, struct child *child,
+                   const struct arena *arena);
+/* Makes the roster, unless there is one: that of the kvraild before. -errno. */
+[[nodiscard]] int clients_roster(struct clients *clients);
+/* Lets go of all; nobody is told. */
+void clients_teardown(struct clients *clients);
+
+struct client_wish {
+    int fd, segment_fd, pidfd; /* the client's from here on, also if it fails; fd may be -1 */
+    uint32_t id;               /* 0: a new one */
+    pid_t pid;
+    uid_t uid;
+    bool may_write;
     uint64_t pinned_max;
+    uint64_t since_wall_ms; /* 0: now */
     const char *name;
 };
-/* Takes over all descriptors, and answers on conn now or later. */
-void clients_join(struct kvraild *kvraild, const struct newcomer *newcomer);
-/* One that came to an earlier kvraild; its descriptors are taken over. False: it cannot be. */
-bool clients_inherit(struct kvraild *kvraild, const struct local_spec *spec,
-                     const struct roster_row *row);
-/* After the last of those: what else the roster names is gone. */
-void clients_prune(struct kvraild *kvraild);
+/* A new client. added: called once, when the dataplane knows it or there is none (error NULL), or
+ * with why not; perhaps at once. NULL: the dataplane has it already. 0, -ENOSPC, -ENOMEM,
+ * what segment_attach says. */
+[[nodiscard]] int clients_add(struct clients *clients, const struct client_wish *wish,
+                              void (*added)(void *waiter, uint32_t id, const char *error),
+                              void *waiter);
+/* Nobody waits any more. */
+void clients_forget_waiter(struct clients *clients, const void *waiter);
+/* The end of a client, by its own will or somebody else's. -ENOENT. */
+[[nodiscard]] int clients_drop(struct clients *clients, uint32_t id, const char *why);
+/* Of all of them: the arena that they have will not be served any more. */
+void clients_drop_all(struct clients *clients, const char *why);
 
-/* How many there are, on their way in or out included. */
-unsigned clients_count(const struct kvraild *kvraild);
-/* NULL: there is none that lives. */
-struct client *clients_find(struct kvraild *kvraild, uint32_t id);
-/* Begins the end of one, or of all, of them. why: one line. */
-void clients_drop(struct client *client, const char *why);
-void clients_drop_all(struct kvraild *kvraild, const char *why);
+/* supervise.c: a dataplane is about to be started with these (specs has room for
+ * LOCAL_CLIENTS_MAX), is ready, has ended; it let go of one. */
+unsigned clients_specs(struct clients *clients, struct local_spec *specs);
+void clients_dataplane_ready(struct clients *clients);
+void clients_dataplane_gone(struct clients *clients);
+void clients_gone(struct clients *clients, uint32_t id, const char *why);
 
-/* For a dataplane that is about to be started: those it must know of. Returns how many. */
-unsigned clients_specs(struct kvraild *kvraild, struct local_spec specs[LOCAL_CLIENTS_MAX]);
-/* What becomes of the dataplane: it serves; it has let go of a client; it is gone. */
-void clients_ready(struct kvraild *kvraild);
-void clients_gone(struct kvraild *kvraild, uint32_t id, const char *why);
-void clients_down(struct kvraild *kvraild);
-
-[[nodiscard]] int clients_setup(struct kvraild *kvraild);
-void clients_teardown(struct kvraild *kvraild);
-
-/* pins.c */
-void pins_start(struct kvraild *kvraild);
-void pins_stop(struct kvraild *kvraild);
+/* The answers to "client-list" and "pins"; id 0: of all clients. */
+json_t *clients_build(const struct clients *clients);
+json_t *pins_build(const struct clients *clients, uint32_t id, unsigned limit);

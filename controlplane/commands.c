@@ -109,43 +109,6 @@ static void run_ping(struct kvraild *kvraild, uint64_t token, const json_t *requ
                json_pack("{s:s, s:i}", "version", KVRAIL_VERSION, "pid", (int)getpid()));
 }
 
-static void run_clients(struct kvraild *kvraild, uint64_t token, const json_t *request)
-{
-    (void)request;
-    ctl_answer(&kvraild->ctl, token, clients_build(kvraild));
-}
-
-static void run_client_drop(struct kvraild *kvraild, uint64_t token, const json_t *request)
-{
-    json_int_t id = json_integer_value(json_object_get(request, "client"));
-    struct client *client =
-        id >= 1 && id <= CLIENT_ID_MAX ? clients_find(kvraild, (uint32_t)id) : NULL;
-
-    if (!client) {
-        ctl_refuse(&kvraild->ctl, token, "client: no client with this id is attached");
-        return;
-    }
-    ctl_answer(
-        &kvraild->ctl, token,
-        json_pack("{s:I, s:i, s:s}", "id", id, "pid", (int)client->spec.pid, "name", client->name));
-    clients_drop(client, "it was dropped as asked for");
-}
-
-static void run_pins(struct kvraild *kvraild, uint64_t token, const json_t *request)
-{
-    const json_t *client = json_object_get(request, "client");
-    const json_t *limit = json_object_get(request, "limit");
-    json_int_t id = client ? json_integer_value(client) : 0;
-    json_int_t n = limit ? json_integer_value(limit) : PINS_DEFAULT;
-
-    if ((client && !json_is_integer(client)) || id < 0 || id > CLIENT_ID_MAX)
-        ctl_refuse(&kvraild->ctl, token, "client: must be the id of a client");
-    else if ((limit && !json_is_integer(limit)) || n < 0 || n > PINS_MAX)
-        ctl_refuse(&kvraild->ctl, token, "limit: must be a number from 0 to %d", PINS_MAX);
-    else
-        ctl_answer(&kvraild->ctl, token, pins_build(kvraild, (uint32_t)id, (unsigned)n));
-}
-
 static void run_restart(struct kvraild *kvraild, uint64_t token, const json_t *request)
 {
     const json_t *cold = json_object_get(request, "cold");
@@ -154,6 +117,56 @@ static void run_restart(struct kvraild *kvraild, uint64_t token, const json_t *r
         ctl_refuse(&kvraild->ctl, token, "cold: must be true or false");
     else
         supervise_restart(kvraild, token, json_is_true(cold));
+}
+
+static void run_client_list(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    (void)request;
+    ctl_answer(&kvraild->ctl, token, clients_build(&kvraild->clients));
+}
+
+/* The number of a client in the request; 0 if there is none and that is allowed, else refused. */
+static bool client_id(struct kvraild *kvraild, uint64_t token, const json_t *request, bool needed,
+                      uint32_t *id)
+{
+    const json_t *given = json_object_get(request, "client");
+    json_int_t number = json_integer_value(given);
+
+    *id = 0;
+    if (!given && !needed)
+        return true;
+    if (!json_is_integer(given) || number < 1 || number > CLIENT_ID_MAX) {
+        ctl_refuse(&kvraild->ctl, token, "client: must be the number of a client");
+        return false;
+    }
+    *id = (uint32_t)number;
+    return true;
+}
+
+static void run_client_drop(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    uint32_t id;
+
+    if (!client_id(kvraild, token, request, true, &id))
+        return;
+    if (clients_drop(&kvraild->clients, id, "dropped as asked for") < 0)
+        ctl_refuse(&kvraild->ctl, token, "client %u: there is none", id);
+    else
+        ctl_answer(&kvraild->ctl, token, json_pack("{s:I}", "client", (json_int_t)id));
+}
+
+static void run_pins(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    const json_t *limit = json_object_get(request, "limit");
+    json_int_t n = limit ? json_integer_value(limit) : PINS_DEFAULT;
+    uint32_t id;
+
+    if (!client_id(kvraild, token, request, false, &id))
+        return;
+    if ((limit && !json_is_integer(limit)) || n < 0 || n > PINS_MAX)
+        ctl_refuse(&kvraild->ctl, token, "limit: must be a number from 0 to %d", PINS_MAX);
+    else
+        ctl_answer(&kvraild->ctl, token, pins_build(&kvraild->clients, id, (unsigned)n));
 }
 
 static void run_stop(struct kvraild *kvraild, uint64_t token, const json_t *request)
@@ -173,12 +186,12 @@ static const struct command {
     {"latency", run_latency},
     {"config", run_config},
     {"config-set", run_config_set},
+    {"client-list", run_client_list},
+    {"client-drop", run_client_drop},
+    {"pins", run_pins},
     {"ping", run_ping},
     {"stop", run_stop},
     {"restart", run_restart},
-    {"clients", run_clients},
-    {"client-drop", run_client_drop},
-    {"pins", run_pins},
 };
 
 void commands_run(void *owner, uint64_t token, const json_t *request)

@@ -61,11 +61,11 @@ struct kvraild {
     char adopt_path[SOCKET_PATH_MAX + 1];
     struct adoption *adoption; /* found at the start and not finished; NULL: none */
     struct child child;
+    struct clients clients;
+    char local_path[OPTION_TEXT_MAX]; /* of the local socket; empty: there is none */
+    struct attach attach;
     struct supervision supervision;
     struct stall stall;
-    struct clients clients;
-    struct attach attach;
-    struct timer pins_timer;
     struct rates rates;
 
     bool stopping;
@@ -84,6 +84,8 @@ void kvraild_note(struct kvraild *kvraild, const char *format, ...)
 [[nodiscard]] int memory_setup(struct kvraild *kvraild);
 [[nodiscard]] int memory_renew(struct kvraild *kvraild);
 void memory_teardown(struct kvraild *kvraild);
+/* Bytes of values that one client may hold. */
+uint64_t memory_pinned_max(const struct kvraild *kvraild);
 
 /* supervise.c: keeps a dataplane running over the arena. */
 [[nodiscard]] int supervise_start(struct kvraild *kvraild);
@@ -124,9 +126,6 @@ json_t *stat_build(const struct kvraild *kvraild);
 json_t *errors_build(const struct kvraild *kvraild, unsigned last);
 json_t *latency_build(const struct kvraild *kvraild);
 json_t *config_build(const struct kvraild *kvraild);
-json_t *clients_build(struct kvraild *kvraild);
-/* client 0: of all; limit: rows at most, the oldest pins first. */
-json_t *pins_build(struct kvraild *kvraild, uint32_t client, unsigned limit);
 
 /* status.c: the addresses that clients use, best first; returns how many. */
 unsigned status_urls(const struct kvraild *kvraild, char urls[2][96]);

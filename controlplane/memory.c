@@ -3,6 +3,7 @@
  * kvraild has left. kvraild itself maps it for reading only. Main thread. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include "controlplane/kvraild.h"
 
 #define HUGE_PAGE (2 * MIB)
+#define LET_GO_MS 2000u
 
 static void refused(const struct kvraild *kvraild, int rc)
 {
@@ -101,7 +103,15 @@ static int open_files(struct kvraild *kvraild, const char *path, bool anew, stru
     struct arena_spec spec = spec_of(kvraild);
     bool resumed = false;
     int rc = arena_open_files(&spec, path, anew, made, &resumed);
-    const char *why = rc ? useless(rc) : NULL;
+    uint64_t until_ns = clock_ns() + LET_GO_MS * NS_PER_MS;
+    const char *why;
+
+    /* Clients of the kvraild before hear of its end and let go, if they hold nothing. */
+    while (rc == -ETXTBSY && !anew && clock_ns() < until_ns) {
+        poll(NULL, 0, 50);
+        rc = arena_open_files(&spec, path, anew, made, &resumed);
+    }
+    why = rc ? useless(rc) : NULL;
 
     if (why && !anew) {
         rc = arena_open_files(&spec, path, true, made, &resumed);
@@ -140,6 +150,11 @@ static int open_any(struct kvraild *kvraild, bool anew)
     return rc;
 }
 
+uint64_t memory_pinned_max(const struct kvraild *kvraild)
+{
+    return kvraild->arena.data_size / 100 * options_number(&kvraild->options, OPT_client_pinned);
+}
+
 int memory_setup(struct kvraild *kvraild)
 {
     return kvraild->arena.sb ? 0 : open_any(kvraild, false); /* else it was adopted */
@@ -149,12 +164,16 @@ int memory_renew(struct kvraild *kvraild)
 {
     int rc;
 
+    attach_arena(&kvraild->attach);
     memory_teardown(kvraild);
     rates_stop(&kvraild->rates);
     rc = open_any(kvraild, true);
-    if (rc == 0)
-        rates_start(&kvraild->rates, &kvraild->loop, &kvraild->arena);
-    return rc;
+    if (rc)
+        return rc;
+    rates_start(&kvraild->rates, &kvraild->loop, &kvraild->arena);
+    kvraild->attach.rules.pinned_max = memory_pinned_max(kvraild);
+    kvraild->attach.rules.write_owner_only = !kvraild->arena.sealed;
+    return 0;
 }
 
 void memory_teardown(struct kvraild *kvraild)

@@ -210,13 +210,3 @@ bool control_socket_beside(const struct options *options, const char *word, char
     snprintf(path, size, "%s.%s%s", own, word, ends ? end : "");
     return strlen(own) + 1 + strlen(word) + (ends ? strlen(end) : 0) <= SOCKET_PATH_MAX;
 }
-
-bool local_socket_mode(const struct options *options, unsigned *mode)
-{
-    const char *text = options_text(options, OPT_local_socket_mode);
-    char *end;
-    unsigned long n = strtoul(text, &end, 8);
-
-    *mode = (unsigned)n;
-    return *text >= '0' && *text <= '7' && *end == '\0' && n <= 0777;
-}

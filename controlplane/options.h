@@ -109,5 +109,3 @@ void control_socket_default(char *path, size_t size);
 #define SOCKET_PATH_MAX 107u
 [[nodiscard]] bool control_socket_beside(const struct options *options, const char *word,
                                          char *path, size_t size);
-/* Permissions of the local socket; false if the text is not octal. */
-[[nodiscard]] bool local_socket_mode(const struct options *options, unsigned *mode);

@@ -150,11 +150,10 @@ static void check_sockets(const struct options *options, struct faults *faults)
 {
     const char *local = options_text(options, OPT_local_socket);
     char path[2 * OPTION_TEXT_MAX];
-    unsigned mode;
 
-    if (!local_socket_mode(options, &mode))
-        faults_add(faults, "local_socket_mode: '%s' are no permissions; allowed: octal, 0 to 0777",
-                   options_text(options, OPT_local_socket_mode));
+    if (!*local && options_number(options, OPT_clients_max) > 0 &&
+        !control_socket_beside(options, "local", path, sizeof(path)))
+        faults_add(faults, "local_socket: %s is too long for a socket; set local_socket", path);
     if (!control_socket_beside(options, "adopt", path, sizeof(path)))
         faults_add(faults, "control_socket: %s is too long for a socket beside control_socket",
                    path);

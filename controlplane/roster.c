@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ static int map(int fd, struct roster *roster)
 int roster_create(struct roster *roster)
 {
     int fd = memfd_create("kvrail-roster", MFD_CLOEXEC), rc;
+    uint32_t random = 0;
 
     if (fd < 0)
         return -errno;
@@ -39,7 +41,9 @@ int roster_create(struct roster *roster)
         return rc;
     }
     roster->page->version = ROSTER_VERSION;
-    roster->page->next_id = 1;
+    /* Ids of one kvraild should not look like those of the one before. */
+    if (getrandom(&random, sizeof(random), 0) == sizeof(random))
+        roster->page->next_id = random & CLIENT_ID_MAX;
     __atomic_store_n(&roster->page->magic, ROSTER_MAGIC, __ATOMIC_RELEASE);
     return 0;
 }

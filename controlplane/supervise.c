@@ -86,7 +86,7 @@ static int dataplane_start(struct kvraild *kvraild)
                               .roster_fd = kvraild->clients.roster.fd,
                               .settings = settings,
                               .clients = clients,
-                              .nr_clients = clients_specs(kvraild, clients),
+                              .nr_clients = clients_specs(&kvraild->clients, clients),
                               .start_ms = START_MS,
                               .term_ms = TERM_MS};
     int rc;
@@ -132,8 +132,15 @@ static void dataplane_ready(void *owner)
              options_text(&kvraild->options, OPT_workers),
              options_text(&kvraild->options, OPT_cache_size), kvraild->socket_path);
     sd_notifyf(0, "READY=1\nSTATUS=serving %s", urls[0]);
-    clients_ready(kvraild);
+    clients_dataplane_ready(&kvraild->clients);
     waiters_answer(kvraild, NULL);
+}
+
+static void client_gone(void *owner, uint32_t id, const char *why)
+{
+    struct kvraild *kvraild = owner;
+
+    clients_gone(&kvraild->clients, id, why);
 }
 
 /* ---- Again -------------------------------------------------------------------------------------
@@ -233,7 +240,7 @@ static void dataplane_gone(void *owner, const char *reason)
 
     if (!supervision->died_ns)
         supervision->died_ns = clock_ns();
-    clients_down(kvraild);
+    clients_dataplane_gone(&kvraild->clients);
     if (kvraild->stopping) {
         kvraild->loop.stop = true;
     } else if (supervision->planned && child->was_ready) {
@@ -278,7 +285,7 @@ void supervise_restart(struct kvraild *kvraild, uint64_t token, bool cold)
     }
     supervision->tokens[supervision->nr_tokens++] = token;
     if (cold && !supervision->cold)
-        clients_drop_all(kvraild, "the cache is made new");
+        clients_drop_all(&kvraild->clients, "the cache is made new");
     supervision->cold |= cold;
     if (kvraild->child.state == CHILD_DOWN) {
         log_info("the dataplane is started again as asked for");
@@ -291,17 +298,12 @@ void supervise_restart(struct kvraild *kvraild, uint64_t token, bool cold)
     }
 }
 
-static void client_gone(void *owner, uint32_t id, const char *why)
-{
-    clients_gone(owner, id, why);
-}
-
 int supervise_start(struct kvraild *kvraild)
 {
     child_init(&kvraild->child, &kvraild->loop, kvraild);
-    kvraild->child.client_gone = client_gone;
     kvraild->child.ready = dataplane_ready;
     kvraild->child.gone = dataplane_gone;
+    kvraild->child.client_gone = client_gone;
     kvraild->supervision.last_ms = UINT64_MAX;
     stall_start(kvraild);
     return adopt_finish(kvraild) ? 0 : dataplane_start(kvraild);
