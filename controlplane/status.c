@@ -269,18 +269,28 @@ static json_t *notes_build(const struct kvraild *kvraild)
     return notes;
 }
 
+static json_t *local_build(const struct kvraild *kvraild)
+{
+    const struct reclaim_stats *reclaim = &kvraild->arena.sb->reclaim;
+
+    return json_pack("{s:s, s:i, s:I, s:I}", "socket", kvraild->local_path, "clients",
+                     (int)kvraild->clients.nr, "held_blocks",
+                     (json_int_t)counter_read(&reclaim->held), "held_bytes",
+                     (json_int_t)counter_read(&reclaim->held_bytes));
+}
+
 json_t *status_build(const struct kvraild *kvraild)
 {
     struct stored stored = stored_sum(&kvraild->arena);
     json_t *reasons = json_array();
 
     reasons_fill(kvraild, reasons);
-    return json_pack("{s:s, s:o, s:o, s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
-                     state_name(kvraild, reasons), "reasons", reasons, "notes",
+    return json_pack("{s:s, s:o, s:o, s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "state", state_name(kvraild, reasons), "reasons", reasons, "notes",
                      notes_build(kvraild), "version", KVRAIL_VERSION, "pid", (int)getpid(),
                      "uptime_ms", (json_int_t)((clock_ns() - kvraild->started_ns) / NS_PER_MS),
                      "control_socket", kvraild->socket_path, "dataplane", dataplane_build(kvraild),
                      "device", device_build(kvraild), "urls", urls_build(kvraild), "cores",
                      cores_build(kvraild), "arena", arena_build(&kvraild->arena, &stored),
-                     "traffic", traffic_build(kvraild, &stored));
+                     "traffic", traffic_build(kvraild, &stored), "local", local_build(kvraild));
 }
