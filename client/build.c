@@ -98,10 +98,10 @@ void build_key(struct writer *writer, enum kvr_opcode op, const struct kvr_key_r
     append_to(writer, record, key, key_len);
 }
 
-void build_write(struct writer *writer, uint64_t upload, uint32_t off, uint32_t len)
+void build_write(struct writer *writer, uint8_t flags, uint64_t upload, uint32_t off, uint32_t len)
 {
     struct kvr_write_req req = {.upload = upload, .off = off, .len = len};
-    struct kvr_op *record = begin_record(writer, KVR_WRITE, 0, &req, sizeof(req), 0);
+    struct kvr_op *record = begin_record(writer, KVR_WRITE, flags, &req, sizeof(req), 0);
 
     record->size = (uint16_t)(record->size + pad8(len));
 }
@@ -110,6 +110,32 @@ void build_commit(struct writer *writer, enum kvr_opcode op, uint64_t upload, ui
                   uint32_t value_len)
 {
     struct kvr_commit_req req = {.upload = upload, .value_crc = value_crc, .value_len = value_len};
+
+    begin_record(writer, op, 0, &req, sizeof(req), 0);
+}
+
+void build_place(struct writer *writer, const struct kvr_place_req *req, const void *key,
+                 uint32_t key_len)
+{
+    struct kvr_op *record =
+        begin_record(writer, KVR_PLACE, req->op.flags, req, sizeof(*req), key_len);
+
+    append_to(writer, record, key, key_len);
+}
+
+void build_store(struct writer *writer, const struct kvr_store_req *req, const void *key,
+                 uint32_t key_len)
+{
+    struct kvr_op *record =
+        begin_record(writer, KVR_STORE, req->op.flags, req, sizeof(*req), key_len);
+
+    append_to(writer, record, key, key_len);
+}
+
+void build_seal(struct writer *writer, enum kvr_opcode op, uint64_t ref, uint32_t ticket,
+                uint32_t value_crc)
+{
+    struct kvr_seal_req req = {.ref = ref, .ticket = ticket, .value_crc = value_crc};
 
     begin_record(writer, op, 0, &req, sizeof(req), 0);
 }

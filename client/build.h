@@ -51,10 +51,18 @@ void build_put(struct writer *writer, const struct kvr_put_req *req, const void 
 void build_key(struct writer *writer, enum kvr_opcode op, const struct kvr_key_req *req,
                const void *key, uint32_t key_len);
 /* The fixed part of a WRITE; its len bytes and their padding follow as the datagram's tail. */
-void build_write(struct writer *writer, uint64_t upload, uint32_t off, uint32_t len);
+void build_write(struct writer *writer, uint8_t flags, uint64_t upload, uint32_t off, uint32_t len);
 /* COMMIT or ABORT. */
 void build_commit(struct writer *writer, enum kvr_opcode op, uint64_t upload, uint32_t value_crc,
                   uint32_t value_len);
+
+/* For rings only. build_seal: SEAL or DROP. */
+void build_place(struct writer *writer, const struct kvr_place_req *req, const void *key,
+                 uint32_t key_len);
+void build_store(struct writer *writer, const struct kvr_store_req *req, const void *key,
+                 uint32_t key_len);
+void build_seal(struct writer *writer, enum kvr_opcode op, uint64_t ref, uint32_t ticket,
+                uint32_t value_crc);
 
 /* MATCH: begin, one build_match_key a key, end. key_size 0: keys of different lengths. */
 struct kvr_match_req *build_match(struct writer *writer, uint8_t flags, uint16_t nr_keys,

@@ -14,7 +14,9 @@ static const uint16_t fixed_sizes[KVR_OPCODES] = {
     [KVR_COMMIT] = sizeof(struct kvr_put_rep),  [KVR_ABORT] = sizeof(struct kvr_op),
     [KVR_MATCH] = sizeof(struct kvr_match_rep), [KVR_DEL] = sizeof(struct kvr_op),
     [KVR_TOUCH] = sizeof(struct kvr_op),        [KVR_HINT] = sizeof(struct kvr_op),
-    [KVR_STAT] = sizeof(struct kvr_stat_rep),
+    [KVR_STAT] = sizeof(struct kvr_stat_rep),   [KVR_PLACE] = sizeof(struct kvr_place_rep),
+    [KVR_SEAL] = sizeof(struct kvr_put_rep),    [KVR_DROP] = sizeof(struct kvr_op),
+    [KVR_STORE] = sizeof(struct kvr_put_rep),
 };
 
 static bool get_fits(const struct kvr_get_rep *rep)

@@ -64,6 +64,7 @@ struct datagram *datagram_take(struct link *link, enum traffic traffic, uint8_t 
         return NULL;
     TAILQ_REMOVE(&client->spare, datagram, spare);
     client->nr_flying++;
+    link->nr_flying++;
     datagram->link = link;
     renew_id(datagram);
     datagram->id_first = datagram->id;
@@ -75,7 +76,7 @@ struct datagram *datagram_take(struct link *link, enum traffic traffic, uint8_t 
     datagram->traffic = (uint8_t)traffic;
     datagram->priority = priority;
     datagram->nr_early = 0;
-    datagram->owns_seq = datagram->by_gso = datagram->by_timer = false;
+    datagram->owns_seq = datagram->by_gso = datagram->by_timer = datagram->in_ring = false;
     datagram->repeats = traffic != TRAFFIC_READ;
     return datagram;
 }
@@ -219,6 +220,7 @@ static void free_slot(struct datagram *datagram)
     datagram->in_use = false;
     TAILQ_INSERT_HEAD(&link->client->spare, datagram, spare);
     link->client->nr_flying--;
+    link->nr_flying--;
     link_mark(link);
 }
 

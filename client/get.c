@@ -6,15 +6,17 @@
 
 #include "base/crc32c.h"
 #include "client/datagram.h"
+#include "client/local.h"
 #include "client/loss.h"
 #include "client/task.h"
 
 #define RESTARTS_MAX 16u
 #define LEASE_MAX_MS UINT16_MAX
 
-static bool meta(const struct kvr_call *call)
+/* Over shm:// only the lease is asked for: the bytes are at hand. */
+static bool meta(const struct kvr_client *client, const struct kvr_call *call)
 {
-    return call->meta_only || call->buffer_len == 0;
+    return client->local || call->meta_only || call->buffer_len == 0;
 }
 
 static uint32_t views(const struct kvr_call *call)
@@ -45,7 +47,7 @@ static uint32_t get_weight(const struct kvr_client *, const struct task *task)
     const struct kvr_call *call = task->call;
     uint64_t most = train(task->link);
 
-    if (meta(call))
+    if (meta(task->link->client, call))
         return 0;
     if (most > call->buffer_len)
         most = call->buffer_len;
@@ -69,7 +71,7 @@ static void ask(struct writer *writer, const struct task *task, uint32_t lo, uin
         req.op.flags |= KVR_GET_PIN;
         req.lease_ms = (uint16_t)(call->lease_ms < LEASE_MAX_MS ? call->lease_ms : LEASE_MAX_MS);
     }
-    if (meta(call))
+    if (meta(task->link->client, call))
         req.op.flags |= KVR_GET_META;
     build_get(writer, &req, call->key.data, call->key.len);
 }
@@ -142,7 +144,22 @@ static void describe(struct kvr_call *call, const struct kvr_get_rep *rep)
     call->ref = rep->ref;
 }
 
-/* The first answer. False: the call has ended. */
+static void copy_leased(struct kvr_client *client, struct task *task)
+{
+    enum kvr_status status = local_copy_leased(client, task->call);
+
+    if (status == KVR_MISS)
+        status = KVR_STALE;
+    if (status == KVR_STALE && task->call->if_ref == 0 && task->nr_restarts++ < RESTARTS_MAX) {
+        task_detach(client, task);
+        get_restart(client, task);
+        task_ready(task);
+        return;
+    }
+    task_end(client, task, status);
+}
+
+/* The first answer. False: the call has ended, or begins anew. */
 static bool learn(struct kvr_client *client, struct datagram *datagram, unsigned entry,
                   const struct kvr_get_rep *rep)
 {
@@ -155,6 +172,11 @@ static bool learn(struct kvr_client *client, struct datagram *datagram, unsigned
         call->result_len = small ? rep->view_len : 0;
         datagram_close(datagram, entry);
         task_end(client, task, small ? KVR_BUFFER_TOO_SMALL : KVR_OK);
+        return false;
+    }
+    if (client->local) {
+        datagram_close(datagram, entry);
+        copy_leased(client, task);
         return false;
     }
     task->known = true;
@@ -181,7 +203,7 @@ static bool belongs(const struct task *task, const struct entry *at, const struc
     if (task->known && (rep->ref != task->ref || rep->view_len != task->total ||
                         rep->value_len != call->stored_len || rep->value_crc != call->stored_crc))
         return false;
-    if (meta(call))
+    if (meta(task->link->client, call))
         return rep->len == 0;
     return rep->pos + rep->len <= at->hi && (rep->len > 0 || rep->view_len == 0);
 }

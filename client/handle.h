@@ -34,12 +34,21 @@ struct link;
 struct datagram;
 struct task;
 struct match_plan;
+struct wire;
+struct local;
 
 /* What can go into one datagram together. Reads wait for the fence, writes for a free number; the
  * parts of an upload have their number already and PING tells of no key: these wait for neither. */
 enum traffic { TRAFFIC_READ, TRAFFIC_WRITE, TRAFFIC_FREE, TRAFFICS };
 
-/* What each kind of call does; one table a file: get.c, put.c, match.c, plain.c. */
+enum prepared {
+    PREPARE_SEND, /* let it be sent */
+    PREPARE_WAIT, /* not now: try again in a moment */
+    PREPARE_DONE, /* nothing to send: call->status is its end */
+};
+
+/* What each kind of call does; one table a file: get.c, put.c, match.c, plain.c, local_call.c,
+ * place.c. */
 struct task_kind {
     /* Bytes of the record that the task is about to send. */
     uint32_t (*size)(const struct kvr_client *client, const struct task *task);
@@ -57,6 +66,10 @@ struct task_kind {
     void (*restart)(struct kvr_client *client, struct task *task);
     /* The task ends in failure: a last word to the server. May be NULL. */
     void (*give_up)(struct kvr_client *client, struct task *task);
+    /* Before the task is queued, and again after each wait; NULL: PREPARE_SEND. */
+    enum prepared (*prepare)(struct kvr_client *client, struct task *task);
+    /* The link it goes by, unless its key says so: then NULL. */
+    struct link *(*route)(struct kvr_client *client, const struct task *task);
 };
 
 enum task_place { PLACE_NONE, PLACE_READY, PLACE_STREAM, PLACE_DELAYED };
@@ -79,7 +92,8 @@ struct task {
     uint32_t *waited; /* kvr_do: calls still to end. NULL: done is called */
     uint32_t nr_repeats, nr_delays;
     uint8_t place, traffic, priority, last_status;
-    bool alone; /* its record must not share a datagram */
+    bool alone;   /* its record must not share a datagram */
+    bool special; /* its kind is not what its call's op says */
     /* GET and PUT of long values */
     struct gaps gaps;
     uint32_t cursor; /* up to here everything missing was sent for */
@@ -91,6 +105,12 @@ struct task {
     uint64_t ref;       /* GET: the block. PUT: the upload */
     uint32_t crc;       /* PUT: of the value */
     bool crc_known;
+    /* shm:// */
+    uint32_t nr_waits;
+    uint64_t at;    /* of the value in the data segment, or in staging */
+    uint8_t ticket; /* of its place */
+    bool holds;     /* the ticket, or the staging room at `at`, */
+    uint32_t mount; /* of this mount */
 };
 
 struct entry {
@@ -126,6 +146,8 @@ struct datagram {
     bool by_timer;     /* the last send was */
     bool held;         /* the server asked to wait */
     bool in_use;
+    bool in_ring;                  /* shm://: the last send found a cell, */
+    uint32_t cell;                 /* as request number cell of its ring */
     uint8_t entry_of[KVR_OPS_MAX]; /* idx of a record -> entry */
     struct entry entries[KVR_OPS_MAX];
 };
@@ -134,7 +156,7 @@ enum link_state { LINK_CLOSED, LINK_HELLO, LINK_READY };
 
 struct link {
     struct kvr_client *client;
-    int fd;
+    int fd; /* UDP */
     uint16_t partition;
     uint8_t state; /* enum link_state */
     bool gso_off;
@@ -150,8 +172,9 @@ struct link {
     struct task_list ready[KVR_PRIORITIES][TRAFFICS];
     struct task_list streams;
     uint32_t nr_ready;
-    struct datagram_list sent; /* in flight, in the order of their last sends */
-    uint64_t probes_ns;        /* since then so many timers ended in a send */
+    uint32_t nr_flying, flying_max; /* datagrams in flight, and most of them */
+    struct datagram_list sent;      /* in flight, in the order of their last sends */
+    uint64_t probes_ns;             /* since then so many timers ended in a send */
     uint32_t nr_probes;
     struct datagram *out[OUT_MAX];
     uint32_t nr_out;
@@ -172,6 +195,8 @@ struct kvr_client {
     struct kvr_options options;
     struct kvr_client_stats stats;
     struct rng rng;
+    const struct wire *wire;
+    struct local *local;             /* shm://: the mapped cache; else NULL */
     struct sockaddr_storage address; /* of partition 0 */
     socklen_t address_len;
     uint16_t port;

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "client/datagram.h"
 #include "client/link.h"
+#include "client/local.h"
 #include "client/poll.h"
 #include "client/session.h"
 #include "client/task.h"
@@ -73,6 +74,7 @@ static enum kvr_status create(const struct kvr_options *options, struct kvr_clie
     if (!client)
         return KVR_NO_MEMORY;
     *out = client;
+    client->wire = &wire_udp;
     client->now_ns = clock_ns();
     client->next_due_ns = client->next_deadline_ns = client->next_delayed_ns = NEVER;
     client->mtu_payload = client->max_datagram = KVR_DATAGRAM_MAX;
@@ -107,19 +109,15 @@ void kvr_close(struct kvr_client *client)
     tasks_destroy(client);
     close_links(client);
     datagrams_destroy(client);
+    local_close(client);
     wake_destroy(client);
     free(client->in_bytes);
     free(client);
 }
 
-/* Says HELLO to one address until it answers, refuses for good, or the time is over. */
-static enum kvr_status try_address(struct kvr_client *client, const struct addrinfo *address,
-                                   uint64_t until_ns)
+/* Says HELLO on the first link until it is answered, refused for good, or the time is over. */
+static enum kvr_status greet(struct kvr_client *client, uint64_t until_ns)
 {
-    client->now_ns = clock_ns();
-    memcpy(&client->address, address->ai_addr, address->ai_addrlen);
-    client->address_len = address->ai_addrlen;
-    client->mtu_payload = client->max_datagram = KVR_DATAGRAM_MAX;
     if (link_open(client, 0) != 0)
         return KVR_UNREACHABLE;
     client->nr_links = 1;
@@ -131,6 +129,26 @@ static enum kvr_status try_address(struct kvr_client *client, const struct addri
         return KVR_OK;
     close_links(client);
     return client->refused != KVR_OK ? client->refused : KVR_UNREACHABLE;
+}
+
+static enum kvr_status open_local(struct kvr_client *client, const char *path)
+{
+    uint64_t until_ns = client->now_ns + client->options.connect_ms * NS_PER_MS;
+    enum kvr_status status = local_open(client, path);
+
+    client->wire = &wire_ring;
+    client->now_ns = clock_ns();
+    return status == KVR_OK ? greet(client, until_ns) : status;
+}
+
+static enum kvr_status try_address(struct kvr_client *client, const struct addrinfo *address,
+                                   uint64_t until_ns)
+{
+    client->now_ns = clock_ns();
+    memcpy(&client->address, address->ai_addr, address->ai_addrlen);
+    client->address_len = address->ai_addrlen;
+    client->mtu_payload = client->max_datagram = KVR_DATAGRAM_MAX;
+    return greet(client, until_ns);
 }
 
 /* All addresses in turn, longer every round: a name may have one that nobody listens at. */
@@ -158,37 +176,39 @@ static enum kvr_status connect_any(struct kvr_client *client, const struct addri
     return KVR_UNREACHABLE;
 }
 
-enum kvr_status kvr_open(const char *text, const struct kvr_options *options,
-                         struct kvr_client **out)
+static enum kvr_status open_udp(struct kvr_client *client, const struct url *url)
 {
     struct addrinfo wanted = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *addresses = NULL;
+    enum kvr_status status;
+    char port[8];
+
+    client->port = url->port;
+    snprintf(port, sizeof(port), "%u", url->port);
+    if (getaddrinfo(url->host, port, &wanted, &addresses) != 0)
+        return KVR_UNREACHABLE;
+    status = connect_any(client, addresses);
+    freeaddrinfo(addresses);
+    return status;
+}
+
+enum kvr_status kvr_open(const char *text, const struct kvr_options *options,
+                         struct kvr_client **out)
+{
     struct kvr_client *client = NULL;
     enum kvr_status status;
     struct url url;
-    char port[8];
 
     if (!text || !out || url_parse(text, &url) != 0)
         return KVR_INVALID;
     *out = NULL;
     status = create(options, &client);
-    if (status != KVR_OK)
-        goto close_client;
-    client->port = url.port;
-    snprintf(port, sizeof(port), "%u", url.port);
-    if (getaddrinfo(url.host, port, &wanted, &addresses) != 0) {
-        status = KVR_UNREACHABLE;
-        goto close_client;
-    }
-    status = connect_any(client, addresses);
-    freeaddrinfo(addresses);
-    if (status != KVR_OK)
-        goto close_client;
-    *out = client;
-    return KVR_OK;
-
-close_client:
-    kvr_close(client);
+    if (status == KVR_OK)
+        status = url.scheme == URL_SHM ? open_local(client, url.path) : open_udp(client, &url);
+    if (status == KVR_OK)
+        *out = client;
+    else
+        kvr_close(client);
     return status;
 }
 

@@ -28,12 +28,9 @@ static const struct kvr_key *key_of(const struct task *task)
     return task->plan ? match_key(task) : &task->call->key;
 }
 
-/* Reads must not see the key before the server knows that a write given up is over: a DEL that can
- * match no block carries the new floor there. Its answer opens the way. */
-static void raise_fence(struct link *link, const struct task *reader)
+void pack_fence(struct link *link, const struct kvr_key *key, uint8_t priority)
 {
     struct kvr_client *client = link->client;
-    const struct kvr_key *key = key_of(reader);
 
     if (link->fence.private_state)
         return;
@@ -46,7 +43,7 @@ static void raise_fence(struct link *link, const struct task *reader)
                                     .key = {link->fence_key, key->len},
                                     .if_ref = UINT64_MAX,
                                     .priority_set = 1,
-                                    .priority = reader->priority,
+                                    .priority = priority,
                                     .timeout_ms = client->options.timeout_ms};
     link->fence_waited = 1;
     (void)task_start(client, &link->fence, &link->fence_waited);
@@ -58,7 +55,7 @@ static bool gate_open(struct link *link, const struct task *task)
         return !order_full(&link->order);
     if (task->traffic == TRAFFIC_FREE || !order_fenced(&link->order))
         return true;
-    raise_fence(link, task);
+    pack_fence(link, key_of(task), task->priority);
     return false;
 }
 
@@ -117,7 +114,7 @@ static bool pack_one(struct link *link, struct task_list *queue)
     struct task *first = TAILQ_FIRST(queue);
     struct load load = {.size = sizeof(struct kvr_hdr)};
 
-    if (!first || !gate_open(link, first))
+    if (!first || link->nr_flying >= link->flying_max || !gate_open(link, first))
         return false;
     if (!room(link, first->kind->weight(client, first) + first->kind->size(client, first)))
         return false;
@@ -141,7 +138,7 @@ static bool stream_room(const struct link *link)
 {
     const struct kvr_client *client = link->client;
 
-    return room(link, client->max_datagram) &&
+    return room(link, client->max_datagram) && link->nr_flying < link->flying_max &&
            client->nr_flying + STREAM_SPARE < client->nr_datagrams;
 }
 

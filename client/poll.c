@@ -12,6 +12,7 @@
 
 #include "client/datagram.h"
 #include "client/link.h"
+#include "client/local.h"
 #include "client/pack.h"
 #include "client/session.h"
 #include "client/task.h"
@@ -21,6 +22,7 @@
 #define LINGER_BYTES 16384u
 #define LINGER_TRIES 8u
 #define LINGER_NS (100 * NS_PER_US)
+#define GLANCE_NS (100 * NS_PER_US) /* at rings, for those who wait on kvr_fd */
 #define ROUNDS_MAX 8u    /* of IN_MAX datagrams before timers and sending get their turn */
 #define DRAIN_ROUNDS 64u /* before anything counts as lost */
 
@@ -81,6 +83,8 @@ static void drain(struct kvr_client *client)
 static void look_at_time(struct kvr_client *client)
 {
     client->now_ns = clock_ns();
+    if (client->local)
+        local_follow(client);
     session_follow(client);
     if (client->now_ns >= client->next_due_ns) {
         drain(client);
@@ -125,6 +129,8 @@ void poll_arm(struct kvr_client *client)
         return;
     if (client->wake->asked || !TAILQ_EMPTY(&client->completed))
         set_timer(client->wake, 1);
+    else if (client->local && !TAILQ_EMPTY(&client->tasks))
+        set_timer(client->wake, client->now_ns + GLANCE_NS);
     else
         set_timer(client->wake, next_time(client));
 }
@@ -194,10 +200,39 @@ void poll_wait(struct kvr_client *client, uint64_t until_ns)
     struct epoll_event events[EVENTS_MAX] = {0};
     uint64_t next = next_time(client);
 
+    if (client->local) {
+        if (client->wake->watched)
+            drain_timer(client->wake);
+        ring_wait(client, next < until_ns ? next : until_ns);
+        poll_turn(client);
+        return;
+    }
     if (until_ns > client->now_ns && linger(client)) {
         poll_turn(client);
         return;
     }
     take_events(client, events, wait_events(client, events, next < until_ns ? next : until_ns));
     poll_turn(client);
+}
+
+enum kvr_status poll_call(struct kvr_client *client, struct kvr_call *call,
+                          const struct task_kind *kind)
+{
+    enum kvr_status status;
+    uint32_t waited = 1;
+
+    client->now_ns = clock_ns();
+    status = task_start_as(client, call, kind, &waited);
+    if (status != KVR_OK)
+        return status;
+    poll_until(client, &waited);
+    return call->status;
+}
+
+void poll_until(struct kvr_client *client, const uint32_t *waited)
+{
+    poll_turn(client);
+    while (*waited > 0)
+        poll_wait(client, NEVER);
+    poll_arm(client);
 }

@@ -9,6 +9,7 @@
 
 #include "client/datagram.h"
 #include "client/link.h"
+#include "client/local.h"
 #include "client/task.h"
 
 void session_begin(struct kvr_client *client)
@@ -111,7 +112,7 @@ static void open_links(struct kvr_client *client)
     uint32_t nr = client->hello.nr_partitions;
 
     for (uint32_t p = 0; p < nr; p++)
-        if (!client->links[p] && (uint32_t)client->port + p <= UINT16_MAX)
+        if (!client->links[p] && (client->local || (uint32_t)client->port + p <= UINT16_MAX))
             (void)link_open(client, (uint16_t)p);
     client->nr_links = nr;
 }
@@ -155,14 +156,29 @@ static void greet_all(struct kvr_client *client)
 
 /* The server forgot us, so nothing that is still on its way can be executed: the numbers may start
  * again as well. */
-static void begin_again(struct kvr_client *client, const struct link *link)
+static void begin_again(struct kvr_client *client)
 {
     tasks_halt(client);
-    client->max_datagram = largest(link, &client->hello);
+    client->max_datagram = largest(client->links[0], &client->hello);
     open_links(client);
     session_begin(client);
     tasks_resume(client);
     greet_all(client);
+}
+
+void session_restarted(struct kvr_client *client)
+{
+    for (uint32_t p = 0; p < client->nr_links; p++)
+        if (client->links[p])
+            session_refused(client->links[p]);
+}
+
+void session_moved(struct kvr_client *client)
+{
+    client->hello.nr_partitions = (uint16_t)client->local->mount->arena.nr_partitions;
+    client->hello.seed = client->local->mount->arena.sb->seed;
+    client->hello.boot = 0; /* no server's: the next HELLO is another's than the last */
+    begin_again(client);
 }
 
 void session_follow(struct kvr_client *client)
@@ -174,6 +190,18 @@ void session_follow(struct kvr_client *client)
     tasks_halt(client);
     client->max_datagram = largest(link, &client->hello);
     tasks_resume(client);
+}
+
+/* Over shared memory nobody's address needs a proof, and the arena says what else is true. */
+static bool believable(const struct kvr_client *client, const struct checked_reply *reply,
+                       const struct kvr_hello_rep *hello)
+{
+    const struct arena *arena;
+
+    if (!client->local)
+        return reply->hdr.cookie != 0;
+    arena = &client->local->mount->arena;
+    return hello->nr_partitions == arena->nr_partitions && hello->seed == arena->sb->seed;
 }
 
 void session_answer(struct link *link, const struct checked_reply *reply)
@@ -191,7 +219,7 @@ void session_answer(struct link *link, const struct checked_reply *reply)
     if (reply->hdr.status == KVR_BAD_VERSION)
         client->refused = KVR_BAD_VERSION;
     if (reply->hdr.status != KVR_OK || reply->hdr.nr_ops != 1 || hello->op.op != KVR_HELLO ||
-        hello->op.status != KVR_OK || reply->hdr.cookie == 0)
+        hello->op.status != KVR_OK || !believable(client, reply, hello))
         return;
     if (reply->hdr.id == link->hello_id && client->arrived_ns > link->hello_sent_ns)
         flow_sample(&link->flow, client->arrived_ns - link->hello_sent_ns, client->now_ns);
@@ -200,7 +228,7 @@ void session_answer(struct link *link, const struct checked_reply *reply)
     client->refused = KVR_OK;
     client->hello = *hello;
     if (!first && !same_server(hello, &before)) {
-        begin_again(client, link);
+        begin_again(client);
         return;
     }
     if (first) {

@@ -12,6 +12,10 @@ void session_hello(struct link *link);
 bool session_ready(struct link *link);
 /* The server refused the cookie. */
 void session_refused(struct link *link);
+/* shm://: the dataplane is another than before: greets it before anything else is sent. */
+void session_restarted(struct kvr_client *client);
+/* shm://: another arena is mapped: everything running starts again there. */
+void session_moved(struct kvr_client *client);
 /* A checked reply to a HELLO. */
 void session_answer(struct link *link, const struct checked_reply *reply);
 /* Repeats HELLOs that are due; lowers client->next_due_ns to the next one. */

@@ -8,10 +8,13 @@
 
 #include "base/hash.h"
 #include "client/datagram.h"
+#include "client/local.h"
 
 #define SPARE_MAX 1024u
 #define RETRY_FIRST_NS (200 * NS_PER_US)
 #define RETRY_DOUBLINGS 7u
+#define WAIT_FIRST_NS (20 * NS_PER_US) /* for the arena, or for room of our own */
+#define WAIT_MAX_NS (NS_PER_MS)
 
 static const struct task_kind *const kinds[] = {
     [KVR_CALL_GET] = &get_kind,     [KVR_CALL_PUT] = &put_kind,   [KVR_CALL_DEL] = &del_kind,
@@ -41,7 +44,7 @@ static bool match_valid(const struct kvr_call *call)
     return true;
 }
 
-static bool call_valid(const struct kvr_call *call)
+bool task_valid(const struct kvr_call *call)
 {
     if ((int)call->op < KVR_CALL_GET || (int)call->op > KVR_CALL_STAT || call->private_state ||
         (call->priority_set && call->priority >= KVR_PRIORITIES))
@@ -81,7 +84,7 @@ static struct task *new_task(struct kvr_client *client, struct kvr_call *call)
         if (!task)
             return NULL;
     }
-    *task = (struct task){.kind = kinds[call->op], .call = call, .started_ns = client->now_ns};
+    *task = (struct task){.call = call, .started_ns = client->now_ns};
     gaps_setup(&task->gaps);
     return task;
 }
@@ -96,25 +99,78 @@ static void recycle(struct kvr_client *client, struct task *task)
     client->nr_spare_tasks++;
 }
 
+static const struct task_kind *kind_of(const struct kvr_client *client, const struct kvr_call *call)
+{
+    if (client->local && call->lease_ms == 0 && call->op == KVR_CALL_GET)
+        return &local_get_kind;
+    if (client->local && call->lease_ms == 0 && call->op == KVR_CALL_MATCH)
+        return &local_match_kind;
+    if (client->local && call->op == KVR_CALL_PUT && !put_is_small(client, call))
+        return client->local->mount->may_write ? &place_kind : &store_kind;
+    return kinds[call->op];
+}
+
+static void wait_a_moment(struct kvr_client *client, struct task *task)
+{
+    uint64_t wait_ns = WAIT_FIRST_NS << (task->nr_waits < 6 ? task->nr_waits : 6);
+
+    task->nr_waits++;
+    task->not_before_ns = client->now_ns + (wait_ns < WAIT_MAX_NS ? wait_ns : WAIT_MAX_NS);
+    task->place = PLACE_DELAYED;
+    TAILQ_INSERT_TAIL(&client->delayed, task, queued);
+    if (task->not_before_ns < client->next_delayed_ns)
+        client->next_delayed_ns = task->not_before_ns;
+}
+
+/* Queues it, or has it wait; what needs no server ends here. */
+static void proceed(struct kvr_client *client, struct task *task)
+{
+    switch (task->kind->prepare ? task->kind->prepare(client, task) : PREPARE_SEND) {
+    case PREPARE_SEND:
+        task_ready(task);
+        break;
+    case PREPARE_WAIT:
+        wait_a_moment(client, task);
+        break;
+    case PREPARE_DONE:
+        client->now_ns = clock_ns(); /* it may have copied a lot */
+        task_end(client, task, task->call->status);
+        break;
+    }
+}
+
+static struct link *route(struct kvr_client *client, const struct task *task)
+{
+    if (task->kind->route)
+        return task->kind->route(client, task);
+    switch (task->call->op) {
+    case KVR_CALL_PING:
+    case KVR_CALL_STAT:
+    case KVR_CALL_MATCH: /* a local one, that asks nobody */
+        return client->links[0];
+    default:
+        return task_route(client, task->call->key.data, task->call->key.len);
+    }
+}
+
 /* Sends it on its way, from the start or after the server forgot everything. */
 static enum kvr_status begin(struct kvr_client *client, struct task *task)
 {
+    if (!task->special)
+        task->kind = kind_of(client, task->call);
     task->kind->restart(client, task);
-    if (task->call->op == KVR_CALL_MATCH)
+    if (task->kind == &match_kind)
         return match_start(client, task);
-    if (task->call->op == KVR_CALL_PING || task->call->op == KVR_CALL_STAT)
-        task->link = client->links[0];
-    else
-        task->link = task_route(client, task->call->key.data, task->call->key.len);
+    task->link = route(client, task);
     if (!task->link)
         return KVR_UNREACHABLE;
     if (task->call->op == KVR_CALL_PUT && task->call->value_len > client->hello.max_value)
         return KVR_TOO_LARGE;
-    task_ready(task);
+    proceed(client, task);
     return KVR_OK;
 }
 
-static void clear_results(struct kvr_call *call)
+void task_clear(struct kvr_call *call)
 {
     call->status = KVR_TIMEOUT;
     call->result_len = 0;
@@ -127,16 +183,26 @@ static void clear_results(struct kvr_call *call)
 
 enum kvr_status task_start(struct kvr_client *client, struct kvr_call *call, uint32_t *waited)
 {
+    return task_start_as(client, call, NULL, waited);
+}
+
+enum kvr_status task_start_as(struct kvr_client *client, struct kvr_call *call,
+                              const struct task_kind *kind, uint32_t *waited)
+{
     uint32_t timeout_ms = call->timeout_ms ? call->timeout_ms : client->options.timeout_ms;
     enum kvr_status status;
     struct task *task;
 
-    if (client->closing || !call_valid(call))
+    if (client->closing || (!kind && !task_valid(call)))
+        return KVR_INVALID;
+    if (client->local && local_forked(client->local))
         return KVR_INVALID;
     task = new_task(client, call);
     if (!task)
         return KVR_NO_MEMORY;
-    clear_results(call);
+    task_clear(call);
+    task->kind = kind;
+    task->special = kind != NULL;
     task->waited = waited;
     task->priority = call->priority_set ? call->priority : client->options.priority;
     task->deadline_ns = client->now_ns + timeout_ms * NS_PER_MS;
@@ -301,11 +367,13 @@ int tasks_report(struct kvr_client *client)
 }
 
 /* A refusal is the better reason, where the call surely did not happen after it. */
-static enum kvr_status why_late(const struct task *task)
+static enum kvr_status why_late(const struct kvr_client *client, const struct task *task)
 {
     bool refused = task->last_status == KVR_LIMIT || task->last_status == KVR_BUSY ||
                    task->last_status == KVR_CORRUPT;
 
+    if (client->local && client->local->lost)
+        return KVR_UNREACHABLE;
     return task->place == PLACE_DELAYED && refused ? (enum kvr_status)task->last_status
                                                    : KVR_TIMEOUT;
 }
@@ -318,7 +386,7 @@ static void end_late(struct kvr_client *client)
     for (task = TAILQ_FIRST(&client->tasks); task; task = next) {
         next = TAILQ_NEXT(task, all);
         if (task->deadline_ns <= client->now_ns)
-            task_end(client, task, why_late(task));
+            task_end(client, task, why_late(client, task));
         else if (task->deadline_ns < client->next_deadline_ns)
             client->next_deadline_ns = task->deadline_ns;
     }
@@ -333,7 +401,7 @@ static void end_delays(struct kvr_client *client)
         next = TAILQ_NEXT(task, queued);
         if (task->not_before_ns <= client->now_ns) {
             task_unqueue(client, task);
-            task_ready(task);
+            proceed(client, task);
         } else if (task->not_before_ns < client->next_delayed_ns) {
             client->next_delayed_ns = task->not_before_ns;
         }

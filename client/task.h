@@ -5,23 +5,28 @@
 #include "client/handle.h"
 
 extern const struct task_kind get_kind, put_kind, match_kind, match_chunk_kind;
+extern const struct task_kind local_get_kind, local_match_kind, place_kind, store_kind;
 extern const struct task_kind del_kind, touch_kind, hint_kind, ping_kind, stat_kind;
 
 /* Starts a call. KVR_INVALID, KVR_NO_MEMORY: it is not started. waited: counter to lower at its
  * end, or NULL: call->done is called from kvr_poll. */
 [[nodiscard]] enum kvr_status task_start(struct kvr_client *client, struct kvr_call *call,
                                          uint32_t *waited);
+/* The same with another kind than the call's op has by itself, if kind is not NULL; then the call's
+ * fields are the caller's to check. */
+[[nodiscard]] enum kvr_status task_start_as(struct kvr_client *client, struct kvr_call *call,
+                                            const struct task_kind *kind, uint32_t *waited);
+/* Whether the fields make sense. */
+[[nodiscard]] bool task_valid(const struct kvr_call *call);
+/* Sets what a call brings back to nothing. */
+void task_clear(struct kvr_call *call);
+/* Whether a PUT fits one datagram. */
+[[nodiscard]] bool put_is_small(const struct kvr_client *client, const struct kvr_call *call);
 /* Into its link's ready queue, resp. the queue of those with more to send than one record. */
 void task_ready(struct task *task);
 void task_stream(struct task *task);
 /* Out of whichever queue it is in. */
 void task_unqueue(struct kvr_client *client, struct task *task);
-/* Back to ready after a while: the server said so, or refused for want of something. */
-void task_delay(struct kvr_client *client, struct task *task, uint64_t wait_ns);
-/* Waits and tries again; ends the task if the deadline is nearer than that. */
-void task_retry(struct kvr_client *client, struct task *task, enum kvr_status why,
-                uint64_t wait_ns);
-
 /* Everything about the call ends. For a chunk: the whole MATCH. */
 void task_end(struct kvr_client *client, struct task *task, enum kvr_status status);
 /* Out of every queue and datagram; it may be queued again. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads "udp://HOST[:PORT]"; HOST is a name, an IPv4 address, or an IPv6 address in brackets. */
+/* Reads "udp://HOST[:PORT]", HOST a name, an IPv4 address or an IPv6 address in brackets; and
+ * "shm://PATH". */
 #include "client/url.h"
 
 #include <errno.h>
@@ -39,15 +40,37 @@ static bool ipv6_char(char c)
     return host_char(c) || c == ':' || c == '%';
 }
 
+/* What follows the scheme, or NULL if the text begins otherwise. */
+static const char *behind(const char *text, const char *scheme)
+{
+    size_t len = strlen(scheme);
+
+    return strncmp(text, scheme, len) == 0 ? text + len : NULL;
+}
+
+static int parse_path(const char *text, struct url *url)
+{
+    size_t len = strlen(text);
+
+    if (len == 0 || len > URL_PATH_MAX)
+        return -EINVAL;
+    memcpy(url->path, text, len + 1);
+    url->scheme = URL_SHM;
+    return 0;
+}
+
 int url_parse(const char *text, struct url *url)
 {
-    static const char scheme[] = "udp://";
+    const char *path = behind(text, "shm://");
     bool bracket;
     size_t len = 0;
 
-    if (strncmp(text, scheme, sizeof(scheme) - 1) != 0)
+    if (path)
+        return parse_path(path, url);
+    text = behind(text, "udp://");
+    if (!text)
         return -EINVAL;
-    text += sizeof(scheme) - 1;
+    url->scheme = URL_UDP;
     bracket = *text == '[';
     text += bracket;
     while (bracket ? ipv6_char(text[len]) : host_char(text[len]))

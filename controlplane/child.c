@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Life of the dataplane process: fork with exactly three descriptors, lines of text over a
- * socketpair, death through a pidfd. Every wait has a time limit. */
+/* Life of the dataplane process: lines of text over a socket, death through a pidfd, which serves
+ * for one that somebody else has started as well. Every wait has a time limit. */
 #include "controlplane/child.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,60 +18,11 @@
 #include "base/log.h"
 
 #define ANSWER_MS 3000u
-#define SETTINGS_MAX 128u
+#define CLOSE_MS 1000
 
 void child_init(struct child *child, struct loop *loop, void *owner)
 {
     *child = (struct child){.loop = loop, .owner = owner, .pid = -1, .pidfd = -1, .ctl_fd = -1};
-}
-
-/* ---- In the new process, between fork and exec ---------------------------------------------- */
-
-static void keep_open(int fd)
-{
-    fcntl(fd, F_SETFD, fcntl(fd, F_GETFD) & ~FD_CLOEXEC);
-}
-
-__attribute__((noreturn)) static void become(const struct child_spec *spec, int ctl_fd,
-                                             pid_t parent)
-{
-    char fds[3][16], text[512];
-    char *argv[2 * SETTINGS_MAX + 8];
-    unsigned n = 0;
-    sigset_t none;
-
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    setpgid(0, 0); /* a Ctrl-C is for kvraild, which then stops the dataplane in order */
-    /* A dataplane that nobody can adopt would only keep its device from the next kvraild. */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
-        _exit(1);
-    keep_open(spec->index_fd);
-    keep_open(spec->data_fd);
-    keep_open(ctl_fd);
-    snprintf(fds[0], sizeof(fds[0]), "%d", spec->index_fd);
-    snprintf(fds[1], sizeof(fds[1]), "%d", spec->data_fd);
-    snprintf(fds[2], sizeof(fds[2]), "%d", ctl_fd);
-    argv[n++] = strdup(spec->program);
-    argv[n++] = strdup("--index-fd");
-    argv[n++] = fds[0];
-    argv[n++] = strdup("--data-fd");
-    argv[n++] = fds[1];
-    argv[n++] = strdup("--ctl-fd");
-    argv[n++] = fds[2];
-    for (unsigned i = 0; i < SETTINGS_MAX && spec->settings[i]; i++) {
-        argv[n++] = strdup("--set");
-        argv[n++] = spec->settings[i];
-    }
-    argv[n] = NULL;
-    execv(spec->program, argv);
-    snprintf(text, sizeof(text), "failed cannot start %.300s: %s\n", spec->program,
-             strerror(errno));
-    log_error("%.*s", (int)strcspn(text, "\n") - 7, text + 7);
-    if (send(ctl_fd, text, strlen(text), MSG_NOSIGNAL) < 0)
-        _exit(126);
-    _exit(127);
 }
 
 /* ---- Lines from the dataplane ---------------------------------------------------------------- */
@@ -136,7 +85,27 @@ static const char *after(const char *line, const char *word)
     return line[len] ? line + len + 1 : line + len;
 }
 
-static void line_take(struct child *child, const char *line)
+static void ready_take(struct child *child, const char *fields)
+{
+    snprintf(child->ready_fields, sizeof(child->ready_fields), "%s", fields);
+    child->state = CHILD_READY;
+    child->was_ready = true;
+    child->ready_ns = clock_ns();
+    loop_disarm(child->loop, &child->deadline);
+    if (child->ready)
+        child->ready(child->owner);
+}
+
+static void client_gone_take(const struct child *child, const char *text)
+{
+    char *end;
+    unsigned long id = strtoul(text, &end, 10);
+
+    if (end != text && child->client_gone)
+        child->client_gone(child->owner, (uint32_t)id, *end == ' ' ? end + 1 : end);
+}
+
+void child_take(struct child *child, const char *line)
 {
     const char *text;
 
@@ -145,13 +114,12 @@ static void line_take(struct child *child, const char *line)
     } else if ((text = after(line, "failed"))) {
         snprintf(child->failed, sizeof(child->failed), "%s", text);
         child->told = true;
+    } else if ((text = after(line, "recovered"))) {
+        snprintf(child->recovered_fields, sizeof(child->recovered_fields), "%s", text);
+    } else if ((text = after(line, "client-gone"))) {
+        client_gone_take(child, text);
     } else if ((text = after(line, "ready")) && child->state == CHILD_STARTING) {
-        snprintf(child->ready_fields, sizeof(child->ready_fields), "%s", text);
-        child->state = CHILD_READY;
-        child->was_ready = true;
-        loop_disarm(child->loop, &child->deadline);
-        if (child->ready)
-            child->ready(child->owner);
+        ready_take(child, text);
     } else if (after(line, "ok")) {
         answer_take(child, NULL);
     } else if ((text = after(line, "error"))) {
@@ -166,7 +134,7 @@ static void bytes_take(struct child *child, const char *bytes, size_t n)
         if (bytes[i] == '\n') {
             child->line[child->line_len] = '\0';
             child->line_len = 0;
-            line_take(child, child->line);
+            child_take(child, child->line);
         } else if (child->line_len + 1 < sizeof(child->line)) {
             child->line[child->line_len++] = bytes[i];
         }
@@ -208,20 +176,33 @@ static void ctl_ready(void *owner, short revents)
 
 /* ---- Start ---------------------------------------------------------------------------------- */
 
+/* By its pidfd: another process may have the number by now. */
+static void signal_send(const struct child *child, int nr)
+{
+    if (child->pidfd >= 0 && pidfd_send_signal(child->pidfd, nr, NULL, 0) < 0 && errno != ESRCH)
+        log_warning("the dataplane cannot be sent signal %d: %s", nr, strerror(errno));
+}
+
+void child_kill(struct child *child, const char *reason)
+{
+    if (!child->failed[0])
+        snprintf(child->failed, sizeof(child->failed), "%s", reason);
+    signal_send(child, SIGKILL);
+}
+
 static void start_late(void *owner)
 {
     struct child *child = owner;
 
-    if (!child->failed[0])
-        snprintf(child->failed, sizeof(child->failed),
-                 "the dataplane did not become ready in time");
-    kill(child->pid, SIGKILL);
+    child_kill(child, "the dataplane did not become ready in time");
 }
 
 static void exit_text(const struct child *child, const siginfo_t *info, char *text, size_t size)
 {
     if (child->failed[0])
         snprintf(text, size, "%s", child->failed);
+    else if (child->adopted)
+        snprintf(text, size, "the dataplane ended, its parent long before it");
     else if (info->si_code == CLD_EXITED)
         snprintf(text, size, "the dataplane exited with status %d", info->si_status);
     else
@@ -250,7 +231,8 @@ static void dataplane_exited(void *owner, short revents)
     siginfo_t info = {0};
 
     (void)revents;
-    if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+    if (!child->adopted &&
+        (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0))
         return;
     ctl_drain(child); /* its last words */
     exit_text(child, &info, text, sizeof(text));
@@ -268,32 +250,35 @@ static int watch_both(struct child *child)
     return rc;
 }
 
+/* Forgets what the process before has said. */
+static void begin(struct child *child, uint64_t started_ns, unsigned start_ms, unsigned term_ms)
+{
+    child->state = CHILD_STARTING;
+    child->was_ready = child->told = false;
+    child->started_ns = started_ns;
+    child->term_ms = term_ms;
+    child->nr_notes = child->nr_commands = child->nr_overdue = child->line_len = 0;
+    child->failed[0] = child->ready_fields[0] = child->recovered_fields[0] = '\0';
+    loop_arm(child->loop, &child->deadline, start_ms, start_late, child);
+}
+
 int child_start(struct child *child, const struct child_spec *spec)
 {
-    pid_t parent = getpid();
     int pair[2], rc;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
-    child->pid = fork();
-    if (child->pid == 0)
-        become(spec, pair[1], parent);
-    rc = -errno;
+    child->adopted = false;
+    rc = child->pid = child_spawn(spec, pair[1]);
     close(pair[1]);
     child->ctl_fd = pair[0];
-    if (child->pid < 0)
+    if (rc < 0)
         goto close_ctl;
     child->pidfd = pidfd_open(child->pid, 0);
     rc = child->pidfd < 0 ? -errno : watch_both(child);
     if (rc < 0)
         goto kill_process;
-    child->state = CHILD_STARTING;
-    child->was_ready = child->told = false;
-    child->started_ns = clock_ns();
-    child->term_ms = spec->term_ms;
-    child->nr_notes = child->nr_commands = child->nr_overdue = child->line_len = 0;
-    child->failed[0] = child->ready_fields[0] = '\0';
-    loop_arm(child->loop, &child->deadline, spec->start_ms, start_late, child);
+    begin(child, clock_ns(), spec->start_ms, spec->term_ms);
     return 0;
 
 kill_process:
@@ -304,21 +289,53 @@ close_ctl:
     return rc;
 }
 
+int child_adopt(struct child *child, const struct child_found *found)
+{
+    int rc;
+
+    child->adopted = true;
+    child->pid = found->pid;
+    child->pidfd = found->pidfd;
+    child->ctl_fd = found->ctl_fd;
+    rc = watch_both(child);
+    if (rc < 0) {
+        loop_unwatch(child->loop, child->ctl_fd);
+        child->pid = child->pidfd = child->ctl_fd = -1;
+        return rc;
+    }
+    begin(child, found->started_ns, found->start_ms, found->term_ms);
+    return 0;
+}
+
 /* ---- Commands, stop -------------------------------------------------------------------------- */
 
-static int line_send(const struct child *child, const char *line)
+static int line_send(const struct child *child, const char *line, const int *fds, unsigned nr)
 {
     char text[CHILD_LINE_MAX + 2];
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CHILD_FDS_MAX * sizeof(int))] = {0};
     int len = snprintf(text, sizeof(text), "%s\n", line);
+    struct iovec iov = {.iov_base = text, .iov_len = (size_t)len};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-    if (len >= (int)sizeof(text) || strchr(line, '\n'))
+    if (len >= (int)sizeof(text) || strchr(line, '\n') || nr > CHILD_FDS_MAX)
         return -EINVAL;
     if (child->ctl_fd < 0)
         return -ENOTCONN;
-    return send(child->ctl_fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) == len ? 0 : -EAGAIN;
+    if (nr) {
+        struct cmsghdr *cmsg = (struct cmsghdr *)(void *)control;
+
+        msg.msg_control = control;
+        msg.msg_controllen = CMSG_SPACE(nr * sizeof(int));
+        *cmsg = (struct cmsghdr){.cmsg_len = CMSG_LEN(nr * sizeof(int)),
+                                 .cmsg_level = SOL_SOCKET,
+                                 .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(cmsg), fds, nr * sizeof(int));
+    }
+    return sendmsg(child->ctl_fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == len ? 0 : -EAGAIN;
 }
 
-int child_send(struct child *child, const char *line, const struct child_command *command)
+int child_send_fds(struct child *child, const char *line, const int *fds, unsigned nr,
+                   const struct child_command *command)
 {
     int rc;
 
@@ -326,7 +343,7 @@ int child_send(struct child *child, const char *line, const struct child_command
         return -ENOTCONN;
     if (child->nr_commands == CHILD_COMMANDS_MAX)
         return -EAGAIN;
-    rc = line_send(child, line);
+    rc = line_send(child, line, fds, nr);
     if (rc < 0)
         return rc;
     child->commands[child->nr_commands++] = *command;
@@ -335,18 +352,21 @@ int child_send(struct child *child, const char *line, const struct child_command
     return 0;
 }
 
+int child_send(struct child *child, const char *line, const struct child_command *command)
+{
+    return child_send_fds(child, line, NULL, 0, command);
+}
+
 static void stop_kill(void *owner)
 {
-    struct child *child = owner;
-
-    kill(child->pid, SIGKILL);
+    signal_send(owner, SIGKILL);
 }
 
 static void stop_term(void *owner)
 {
     struct child *child = owner;
 
-    kill(child->pid, SIGTERM);
+    signal_send(child, SIGTERM);
     loop_arm(child->loop, &child->deadline, child->term_ms, stop_kill, child);
 }
 
@@ -359,16 +379,15 @@ void child_stop(struct child *child, unsigned stop_ms)
         return;
     }
     child->state = CHILD_STOPPING;
-    if (line_send(child, "stop") < 0)
+    if (line_send(child, "stop", NULL, 0) < 0)
         stop_term(child);
     else
         loop_arm(child->loop, &child->deadline, stop_ms, stop_term, child);
 }
 
-bool child_field(const struct child *child, const char *name, char *value, size_t size)
+static bool field_find(const char *at, const char *name, char *value, size_t size)
 {
     size_t name_len = strlen(name), len;
-    const char *at = child->ready_fields;
 
     while (*at) {
         len = strcspn(at, " ");
@@ -381,11 +400,30 @@ bool child_field(const struct child *child, const char *name, char *value, size_
     return false;
 }
 
+bool child_field(const struct child *child, const char *name, char *value, size_t size)
+{
+    return field_find(child->ready_fields, name, value, size);
+}
+
+uint64_t child_recovered(const struct child *child, const char *name)
+{
+    char value[32];
+
+    return field_find(child->recovered_fields, name, value, sizeof(value))
+               ? strtoull(value, NULL, 10)
+               : 0;
+}
+
 void child_close(struct child *child)
 {
+    struct pollfd dead = {.fd = child->pidfd, .events = POLLIN};
+
     if (child->pid > 0) {
-        kill(child->pid, SIGKILL);
-        waitpid(child->pid, NULL, 0);
+        signal_send(child, SIGKILL);
+        if (child->adopted)
+            poll(&dead, 1, CLOSE_MS);
+        else
+            waitpid(child->pid, NULL, 0);
     }
     let_go(child);
     answer_all(child, "the dataplane was stopped");

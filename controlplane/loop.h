@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LOOP_WATCHES_MAX 80u
+#define LOOP_WATCHES_MAX 256u
 
 struct watch {
     int fd;

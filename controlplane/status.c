@@ -10,31 +10,50 @@
 
 #define HEARTBEAT_STALE_MS 2000u
 
-static uint64_t heartbeat_age_ms(const struct kvraild *kvraild, unsigned core)
-{
-    uint64_t beat = counter_read(&arena_stats(&kvraild->arena, core)->heartbeat_ns);
-    uint64_t now = clock_ns();
+#define LATELY_MANY 3u /* restarts that are worth a word */
 
-    /* One that has not turned yet is as old as its process. */
-    if (beat < kvraild->child.started_ns)
-        beat = kvraild->child.started_ns;
-    return now > beat ? (now - beat) / NS_PER_MS : 0;
+/* "4 restarts in the last 12 s" */
+static bool lately_text(const struct kvraild *kvraild, char *text, size_t size)
+{
+    uint64_t span_ns;
+    unsigned n = supervise_lately(kvraild, &span_ns);
+
+    snprintf(text, size, "%u restarts in the last %.0f s", n, (double)span_ns / 1e9);
+    return n >= LATELY_MANY;
+}
+
+static void down_reason(const struct kvraild *kvraild, char *text, size_t size)
+{
+    const struct supervision *supervision = &kvraild->supervision;
+    bool down = kvraild->child.state == CHILD_DOWN;
+    uint64_t now = clock_ns();
+    char lately[64];
+    size_t used = (size_t)snprintf(text, size, "the dataplane is %s after: %s",
+                                   down ? "down" : "starting again", supervision->last_exit);
+
+    if (lately_text(kvraild, lately, sizeof(lately)) && used < size)
+        used += (size_t)snprintf(text + used, size - used, "; %s", lately);
+    if (down && supervision->next_ns > now && used < size)
+        snprintf(text + used, size - used,
+                 "; the next try is in %.1f s, `kvrail restart` tries at once",
+                 (double)(supervision->next_ns - now) / 1e9);
 }
 
 static void reasons_fill(const struct kvraild *kvraild, json_t *reasons)
 {
     const struct child *child = &kvraild->child;
-    char text[CHILD_LINE_MAX + 64];
+    char text[CHILD_LINE_MAX + 256];
 
-    if (child->state == CHILD_DOWN || (child->state == CHILD_STARTING && kvraild->restarts)) {
-        snprintf(text, sizeof(text), "the dataplane is %s after: %s",
-                 child->state == CHILD_DOWN ? "down" : "starting again", kvraild->last_exit);
+    if (child->state == CHILD_DOWN || (child->state == CHILD_STARTING && child->adopted) ||
+        (child->state == CHILD_STARTING && kvraild->supervision.restarts)) {
+        down_reason(kvraild, text, sizeof(text));
         json_array_append_new(reasons, json_string(text));
     }
     if (child->state != CHILD_READY)
         return;
-    for (unsigned core = 0; core < kvraild->arena.sb->nr_cores; core++) {
-        uint64_t age = heartbeat_age_ms(kvraild, core);
+    for (unsigned core = 0; core < heartbeat_cores(kvraild); core++) {
+        const struct core_stats *stats = arena_stats(&kvraild->arena, core);
+        uint64_t age = heartbeat_age_ms(kvraild, counter_read(&stats->heartbeat_ns));
 
         if (age < HEARTBEAT_STALE_MS)
             continue;
@@ -52,16 +71,53 @@ static const char *state_name(const struct kvraild *kvraild, const json_t *reaso
     return kvraild->child.state == CHILD_READY ? "ok" : "starting";
 }
 
+static json_t *recovery_build(const struct child *child)
+{
+    static const char *const names[] = {
+        "kept",           "kept_bytes", "kept_reserved", "dropped_unsealed", "dropped_damaged",
+        "dropped_expired"};
+    json_t *recovery;
+
+    if (!child->recovered_fields[0])
+        return json_null();
+    recovery = json_object();
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        json_object_set_new(recovery, names[i],
+                            json_integer((json_int_t)child_recovered(child, names[i])));
+    return recovery;
+}
+
+static json_t *restart_ms(const struct kvraild *kvraild)
+{
+    uint64_t ms = kvraild->supervision.last_ms;
+
+    return ms == UINT64_MAX ? json_null() : json_integer((json_int_t)ms);
+}
+
 static json_t *dataplane_build(const struct kvraild *kvraild)
 {
     static const char *const states[] = {"down", "starting", "ready", "stopping"};
     const struct child *child = &kvraild->child;
+    const struct supervision *supervision = &kvraild->supervision;
+    uint64_t now = clock_ns(), span_ns;
     bool up = child->state != CHILD_DOWN;
 
-    return json_pack("{s:s, s:o, s:I, s:i, s:s}", "state", states[child->state], "pid",
-                     up ? json_integer(child->pid) : json_null(), "uptime_ms",
-                     (json_int_t)(up ? (clock_ns() - child->started_ns) / NS_PER_MS : 0),
-                     "restarts", (int)kvraild->restarts, "last_exit", kvraild->last_exit);
+    return json_pack("{s:s, s:o, s:I, s:i, s:i, s:s, s:o, s:o, s:b, s:o}", "state",
+                     states[child->state], "pid", up ? json_integer(child->pid) : json_null(),
+                     "uptime_ms", (json_int_t)(up ? (now - child->started_ns) / NS_PER_MS : 0),
+                     "restarts", (int)supervision->restarts, "restarts_lately",
+                     (int)supervise_lately(kvraild, &span_ns), "last_exit", supervision->last_exit,
+                     "last_restart_ms", restart_ms(kvraild), "next_try_ms",
+                     supervision->next_ns > now
+                         ? json_integer((json_int_t)((supervision->next_ns - now) / NS_PER_MS))
+                         : json_null(),
+                     "adopted", child->adopted, "recovery", recovery_build(child));
+}
+
+json_t *restart_build(const struct kvraild *kvraild)
+{
+    return json_pack("{s:i, s:o, s:o}", "pid", (int)kvraild->child.pid, "ms", restart_ms(kvraild),
+                     "recovery", recovery_build(&kvraild->child));
 }
 
 static json_t *device_build(const struct kvraild *kvraild)
@@ -117,11 +173,15 @@ static json_t *cores_build(const struct kvraild *kvraild)
 {
     json_t *array = json_array();
 
-    for (unsigned core = 0; core < kvraild->arena.sb->nr_cores; core++)
-        json_array_append_new(array,
-                              json_pack("{s:i, s:I, s:f}", "core", (int)core, "heartbeat_age_ms",
-                                        (json_int_t)heartbeat_age_ms(kvraild, core), "busy",
-                                        rates_busy(&kvraild->rates, core)));
+    for (unsigned core = 0; core < heartbeat_cores(kvraild); core++) {
+        const struct core_stats *stats = arena_stats(&kvraild->arena, core);
+
+        json_array_append_new(
+            array,
+            json_pack("{s:i, s:I, s:f}", "core", (int)core, "heartbeat_age_ms",
+                      (json_int_t)heartbeat_age_ms(kvraild, counter_read(&stats->heartbeat_ns)),
+                      "busy", rates_busy(&kvraild->rates, core)));
+    }
     return array;
 }
 
@@ -178,9 +238,13 @@ static json_t *notes_build(const struct kvraild *kvraild)
 {
     const struct child *child = &kvraild->child;
     json_t *notes = json_array();
+    char lately[64];
 
     if (kvraild->note[0])
         json_array_append_new(notes, json_string(kvraild->note));
+    if (child->state == CHILD_READY && lately_text(kvraild, lately, sizeof(lately)))
+        json_array_append_new(notes, json_sprintf("%s, the last one after: %s", lately,
+                                                  kvraild->supervision.last_exit));
     for (unsigned i = 0; i < child->nr_notes; i++)
         json_array_append_new(notes, json_string(child->notes[i]));
     return notes;

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "dataplane/cookie.h"
 #include "dataplane/handoff.h"
+#include "dataplane/local/local.h"
+#include "dataplane/local/turn.h"
 #include "dataplane/reply.h"
 #include "dataplane/session.h"
 #include "dataplane/upload.h"
@@ -20,8 +22,12 @@
 static int open_partitions(struct core *core, const struct core_options *options,
                            struct partition_recovery *recovery)
 {
-    struct partition_options partition_options = {
-        .policy = options->live.policy, .reclaimer = options->reclaimer, .verify = options->verify};
+    struct partition_options partition_options = {.policy = options->live.policy,
+                                                  .reclaimer = options->reclaimer,
+                                                  .verify = options->verify,
+                                                  .keep_reserved =
+                                                      options->local ? local_keeps_reserved : NULL,
+                                                  .context = options->local};
 
     for (unsigned p = core->index; p < core->nr_partitions; p += core->nr_cores) {
         struct partition_recovery one = {0};
@@ -31,6 +37,7 @@ static int open_partitions(struct core *core, const struct core_options *options
             return rc;
         recovery->kept += one.kept;
         recovery->kept_bytes += one.kept_bytes;
+        recovery->kept_reserved += one.kept_reserved;
         recovery->dropped_unsealed += one.dropped_unsealed;
         recovery->dropped_damaged += one.dropped_damaged;
         recovery->dropped_expired += one.dropped_expired;
@@ -103,6 +110,8 @@ int core_create(const struct core_options *options, struct core **out,
         core_destroy(core);
         return rc;
     }
+    if (options->local)
+        local_bind(options->local, core);
     *out = core;
     return 0;
 }
@@ -117,7 +126,8 @@ static void release_all(struct core *core)
         core->transport->ops->release(core->transport, request);
     }
     while (core->handoff && (request = handoff_pop(core, &ring)) != NULL)
-        core->transport->ops->release(core->transport, request);
+        request_transport(core, request)->ops->release(request_transport(core, request), request);
+    local_unbind(core);
 }
 
 void core_destroy(struct core *core)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cacheline.h"
 #include "dataplane/request.h"
 #include "dataplane/settings.h"
 #include "dataplane/transport.h"
@@ -42,6 +43,8 @@ struct core {
     struct arena *arena;
     struct core_stats *stats;
     struct transport *transport;
+    struct transport *local; /* of clients on this host (local/turn.h); NULL: none can come */
+    uint64_t local_ns;       /* one of them asked for something then */
     struct partition *partitions[KVR_PARTITIONS_MAX]; /* own ones; NULL = another core's */
     unsigned nr_partitions;                           /* of the arena */
     struct session_table *sessions;
@@ -69,6 +72,13 @@ struct core {
     bool stop;           /* atomic: set by the main thread */
 };
 
+/* Where the request came from, and its answers go. */
+static inline struct transport *request_transport(const struct core *core,
+                                                  const struct request *request)
+{
+    return unlikely(request->local) ? core->local : core->transport;
+}
+
 static inline unsigned partition_owner(const struct core *core, unsigned partition)
 {
     return partition % core->nr_cores;
@@ -90,6 +100,7 @@ struct core_options {
     struct handoff *handoff;     /* may be NULL with one core */
     const struct cookie_keys *cookies;
     struct reclaimer *reclaimer;
+    struct local *local;       /* clients on this host; NULL: none */
     struct live_settings live; /* copied */
     uint32_t sessions_max, uploads_max;
     uint16_t base_port; /* UDP port of partition 0 */
@@ -128,7 +139,8 @@ void core_tick(struct core *core, uint64_t now_ns);
  * on. n <= BURST. engine.c */
 void engine_burst(struct core *core, struct request **requests, unsigned n);
 
-/* The rest of a loop turn: requests handed over, parked work, partitions, sessions, uploads.
+/* The rest of a loop turn: requests handed over, parked work, clients on this host, partitions,
+ * sessions, uploads.
  * Returns whether there was anything to do. */
 bool engine_turn(struct core *core);
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "dataplane/cookie.h"
 #include "dataplane/handoff.h"
+#include "dataplane/local/turn.h"
 #include "dataplane/ops.h"
 #include "dataplane/parse.h"
 #include "dataplane/session.h"
@@ -19,7 +20,8 @@ static op_function *const functions[KVR_OPCODES] = {
     [KVR_PUT] = op_put,       [KVR_RESERVE] = op_reserve, [KVR_WRITE] = op_write,
     [KVR_COMMIT] = op_commit, [KVR_ABORT] = op_abort,     [KVR_MATCH] = op_match,
     [KVR_DEL] = op_del,       [KVR_TOUCH] = op_touch,     [KVR_HINT] = op_hint,
-    [KVR_STAT] = op_stat,
+    [KVR_STAT] = op_stat,     [KVR_PLACE] = op_place,     [KVR_SEAL] = op_seal,
+    [KVR_DROP] = op_drop,     [KVR_STORE] = op_store,
 };
 
 static bool owns(const struct core *core, unsigned partition)
@@ -29,7 +31,9 @@ static bool owns(const struct core *core, unsigned partition)
 
 static void release(struct core *core, struct request *request)
 {
-    core->transport->ops->release(core->transport, request);
+    struct transport *transport = request_transport(core, request);
+
+    transport->ops->release(transport, request);
 }
 
 /* The longer, the more waits already. */
@@ -59,7 +63,7 @@ static void refuse(struct core *core, struct request *request, enum kvr_status s
 
 static bool may_park(const struct request *request)
 {
-    return request->nr_mutations > 0 || request->uploads || request->gets;
+    return (request->kinds & (OPS_MUTATE | OPS_UPLOADS | 1u << KVR_GET)) != 0;
 }
 
 /* Answers BUSY when too much waits already, from the least important on. */
@@ -85,12 +89,33 @@ static void set_deadline(const struct core *core, struct request *request)
     request->deadline_ns = request->arrived_ns + left_ns;
 }
 
+/* From a client on this host: who it is needs no proof. */
+static void new_local(struct core *core, struct request *request)
+{
+    enum kvr_status status = local_admit(core, request);
+
+    request->proven = true;
+    if (status != KVR_OK) {
+        refuse(core, request, status,
+               status == KVR_BUSY     ? DROP_busy
+               : status == KVR_BAD_OP ? DROP_bad_op
+                                      : DROP_bad_header);
+        return;
+    }
+    set_deadline(core, request);
+    dispatch_run(core, request);
+}
+
 void dispatch_new(struct core *core, struct request *request)
 {
     request->next = NULL;
     request->session = NULL;
     request->parked = false;
     request->verdict = SEQ_NONE;
+    if (unlikely(request->local)) {
+        new_local(core, request);
+        return;
+    }
     request->proven = cookie_check(core, request);
     if (!request->proven && !harmless(request)) {
         refuse(core, request, KVR_NEED_COOKIE, DROP_no_cookie);
@@ -98,6 +123,10 @@ void dispatch_new(struct core *core, struct request *request)
     }
     if (likely(request->plain && core->nr_parked == 0) && get_plain(core, request))
         return;
+    if (unlikely((request->kinds & OPS_LOCAL) != 0)) {
+        refuse(core, request, KVR_BAD_OP, DROP_bad_op);
+        return;
+    }
     set_deadline(core, request);
     if (!shed(core, request))
         dispatch_run(core, request);
@@ -107,16 +136,18 @@ void dispatch_new(struct core *core, struct request *request)
  * hdr.partition. */
 static void admit(struct core *core, struct request *request)
 {
+    struct session_table *table;
     struct session *session;
 
     if (request->verdict != SEQ_NONE || !owns(core, request->hdr.partition))
         return;
     if (request->nr_mutations > 0) {
-        request->verdict = (uint8_t)session_admit(core->sessions, &request->hdr, core->now_ms,
+        table = request->local ? local_sessions(core, request) : core->sessions;
+        request->verdict = (uint8_t)session_admit(table, &request->hdr, core->now_ms,
                                                   core_session_keep_ms(core), &session);
         request->session = session;
         counter_set(&core->stats->sessions, session_count(core->sessions));
-    } else if (request->uploads && request->hdr.seq != 0) {
+    } else if ((request->kinds & OPS_UPLOADS) && request->hdr.seq != 0) {
         session = session_find(core->sessions, request->hdr.session, request->hdr.partition);
         session_refresh(core->sessions, session, request->hdr.floor, core->now_ms);
     }
@@ -129,12 +160,25 @@ static int repeat(struct core *core, struct request *request, struct request_op 
     enum kvr_status status = session_status(request->session, request->hdr.seq, op->mutation);
     struct kvr_put_rep rep = {0};
 
-    if (status != KVR_OK || (op->opcode != KVR_PUT && op->opcode != KVR_RESERVE))
+    if (status != KVR_OK)
         return op_say(answer, op, status);
-    if (op->opcode == KVR_RESERVE)
+    switch (op->opcode) {
+    case KVR_RESERVE:
         reserve_repeat(core, request, op, answer);
-    else
+        break;
+    case KVR_PLACE:
+        place_repeat(core, request, op, answer);
+        break;
+    case KVR_SEAL:
+        seal_repeat(op, answer);
+        break;
+    case KVR_PUT:
+    case KVR_STORE:
         answer_record(answer, op, KVR_OK, &rep, sizeof(rep));
+        break;
+    default:
+        return op_say(answer, op, status);
+    }
     return KVR_OK;
 }
 
@@ -182,6 +226,10 @@ static int execute(struct core *core, struct request *request, struct request_op
 
 static void park(struct core *core, struct request *request)
 {
+    if (request->local) {
+        local_park(core, request);
+        return;
+    }
     if (!request->parked)
         counter_add(&core->stats->parked, 1);
     request->parked = true;
@@ -236,6 +284,8 @@ void dispatch_run(struct core *core, struct request *request)
         park(core, request);
         return;
     }
+    if (request->local)
+        local_settle(core, request);
     if (request->session && request->verdict == SEQ_FRESH) {
         session_finish(request->session, request->hdr.seq);
         request->session = NULL;

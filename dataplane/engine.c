@@ -5,6 +5,7 @@
 
 #include "dataplane/dispatch.h"
 #include "dataplane/handoff.h"
+#include "dataplane/local/turn.h"
 #include "dataplane/parse.h"
 #include "dataplane/reply.h"
 #include "dataplane/session.h"
@@ -41,7 +42,7 @@ static unsigned parse_all(struct core *core, struct request **requests, unsigned
         note_drop(core, request, fault.reason, verdict == PARSE_REFUSE ? fault.opcode : 0);
         if (verdict == PARSE_REFUSE)
             answer_header(core, request, fault.status, 0);
-        core->transport->ops->release(core->transport, request);
+        request_transport(core, request)->ops->release(request_transport(core, request), request);
     }
     counter_add(&core->stats->rx_datagrams, n);
     counter_add(&core->stats->rx_bytes, bytes);
@@ -191,6 +192,8 @@ bool engine_turn(struct core *core)
     core->train_budget = TRAIN_BUDGET;
     any = retry_parked(core);
     any |= take_over(core);
+    if (core->local)
+        any |= local_turn(core);
     for (unsigned p = core->index; p < core->nr_partitions; p += core->nr_cores)
         any |= partition_poll(core->partitions[p], core->now_ms);
     any |= expire(core);

@@ -33,8 +33,11 @@ int op_hello(struct core *core, struct request *request, struct request_op *op,
         return op_say(answer, op, KVR_BAD_VERSION);
     if (req.max_datagram < KVR_DATAGRAM_MIN_MAX)
         return op_say(answer, op, KVR_BAD_FIELD);
-    rep.max_datagram =
-        req.max_datagram < core->max_datagram ? req.max_datagram : core->max_datagram;
+    rep.max_datagram = core->max_datagram;
+    if (request->local && rep.max_datagram > core->local->max_datagram)
+        rep.max_datagram = core->local->max_datagram;
+    if (rep.max_datagram > req.max_datagram)
+        rep.max_datagram = req.max_datagram;
     request->hdr.cookie =
         cookie_make(core->cookies, &request->peer, request->hdr.session, core->epoch);
     answer_record(answer, op, KVR_OK, &rep, sizeof(rep));

@@ -6,7 +6,7 @@
 #include "dataplane/ops.h"
 #include "dataplane/parse.h"
 
-static bool stored(const struct core *core, const struct request_op *op)
+bool is_stored(const struct core *core, const struct request_op *op)
 {
     struct block_view view;
 
@@ -45,7 +45,7 @@ int op_put(struct core *core, struct request *request, struct request_op *op, st
     add = put.op.flags & KVR_PUT_ADD;
     if (op->state == OP_PENDING && crc32c(0, value, put.value_len) != put.value_crc)
         return op_say(answer, op, KVR_CORRUPT);
-    if (add && stored(core, op))
+    if (add && is_stored(core, op))
         return op_say(answer, op, KVR_EXISTS);
     status = reserve_block(core, request, op, &put, &block);
     if (status == KVR_BUSY)

@@ -40,7 +40,6 @@ static void begin_upload(struct core *core, const struct request *request,
 int op_reserve(struct core *core, struct request *request, struct request_op *op,
                struct answer *answer)
 {
-    struct block_view view;
     struct kvr_put_req put;
     enum kvr_status status;
     uint64_t handle;
@@ -51,8 +50,7 @@ int op_reserve(struct core *core, struct request *request, struct request_op *op
         return op_say(answer, op, KVR_TOO_LARGE);
     if (upload_full(core->uploads))
         return op_say(answer, op, KVR_LIMIT);
-    if ((put.op.flags & KVR_PUT_ADD) &&
-        index_find(core->arena, op->partition, op->hash, op->key, op->key_len, core->now_ms, &view))
+    if ((put.op.flags & KVR_PUT_ADD) && is_stored(core, op))
         return op_say(answer, op, KVR_EXISTS);
     status = reserve_block(core, request, op, &put, &block);
     if (status == KVR_BUSY)

@@ -16,6 +16,7 @@ op_function op_hello, op_ping, op_stat;
 op_function op_get, op_match;
 op_function op_put, op_reserve, op_write, op_commit, op_abort;
 op_function op_del, op_touch, op_hint;
+op_function op_place, op_seal, op_drop, op_store; /* local/ */
 
 /* The usual case, a request->plain whose blocks the probe has all found: executed, answered and
  * released as dispatch and op_get would, in one go. False: nothing was done, it is theirs. */
@@ -32,6 +33,13 @@ static inline int op_say(struct answer *answer, const struct request_op *op, enu
 void reserve_repeat(struct core *core, struct request *request, const struct request_op *op,
                     struct answer *answer);
 
+/* The answers of a PLACE and a SEAL that were OK, said again. */
+void place_repeat(struct core *core, struct request *request, const struct request_op *op,
+                  struct answer *answer);
+void seal_repeat(const struct request_op *op, struct answer *answer);
+
+/* Whether the op's key is stored. */
+bool is_stored(const struct core *core, const struct request_op *op);
 /* Memory for the value of a PUT or RESERVE, as partition_reserve gives it. */
 [[nodiscard]] enum kvr_status reserve_block(const struct core *core, const struct request *request,
                                             const struct request_op *op,

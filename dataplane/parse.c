@@ -28,6 +28,10 @@ static const struct op_shape shapes[KVR_OPCODES] = {
     [KVR_TOUCH] = {sizeof(struct kvr_key_req), 0, true},
     [KVR_HINT] = {sizeof(struct kvr_key_req), 0, true},
     [KVR_STAT] = {sizeof(struct kvr_op), 0, false},
+    [KVR_PLACE] = {sizeof(struct kvr_place_req), KVR_PUT_ADD, true},
+    [KVR_SEAL] = {sizeof(struct kvr_seal_req), 0, false},
+    [KVR_DROP] = {sizeof(struct kvr_seal_req), 0, false},
+    [KVR_STORE] = {sizeof(struct kvr_store_req), KVR_PUT_ADD, true},
 };
 
 static enum parse_verdict drop(struct parse_fault *fault, enum drop_reason reason)
@@ -208,6 +212,46 @@ static enum parse_verdict check_keyed(const struct request_op *op, struct parse_
     return PARSE_OK;
 }
 
+static enum parse_verdict check_place(const struct request_op *op, struct parse_fault *fault)
+{
+    struct kvr_place_req place;
+
+    memcpy(&place, op->record, sizeof(place));
+    if (place.op.size != align8(sizeof(place) + place.op.key_len))
+        return bad_length(fault);
+    if (place.zero != 0 || place.ticket >= KVR_TICKETS || !hint_ok(&place.hint) ||
+        place.ttl_ms > PARTITION_TTL_MAX_MS)
+        return bad_field(fault);
+    return PARSE_OK;
+}
+
+static enum parse_verdict check_store(const struct request_op *op, struct parse_fault *fault)
+{
+    struct kvr_store_req store;
+
+    memcpy(&store, op->record, sizeof(store));
+    if (store.op.size != align8(sizeof(store) + store.op.key_len))
+        return bad_length(fault);
+    if (store.zero != 0 || !hint_ok(&store.hint) || store.ttl_ms > PARTITION_TTL_MAX_MS)
+        return bad_field(fault);
+    return PARSE_OK;
+}
+
+/* SEAL and DROP are executed where the datagram belongs; whose block it is shows there. */
+static enum parse_verdict check_seal(const struct request *request, struct request_op *op,
+                                     struct parse_fault *fault)
+{
+    struct kvr_seal_req seal;
+
+    memcpy(&seal, op->record, sizeof(seal));
+    if (seal.op.size != sizeof(seal))
+        return bad_length(fault);
+    if (seal.ticket >= KVR_TICKETS || (seal.op.op == KVR_DROP && seal.value_crc != 0))
+        return bad_field(fault);
+    op->partition = request->hdr.partition;
+    return PARSE_OK;
+}
+
 /* The op's own part; head, key length and fixed size are already checked. */
 static enum parse_verdict check_op(const struct parse_env *env, const struct request *request,
                                    struct request_op *op, uint32_t size, struct parse_fault *fault)
@@ -230,6 +274,13 @@ static enum parse_verdict check_op(const struct parse_env *env, const struct req
     case KVR_TOUCH:
     case KVR_HINT:
         return check_keyed(op, fault);
+    case KVR_PLACE:
+        return check_place(op, fault);
+    case KVR_STORE:
+        return check_store(op, fault);
+    case KVR_SEAL:
+    case KVR_DROP:
+        return check_seal(request, op, fault);
     default: /* PING, STAT: nothing variable */
         return size == shapes[op->opcode].fixed ? PARSE_OK : bad_length(fault);
     }
@@ -286,13 +337,10 @@ static enum parse_verdict parse_op(const struct parse_env *env, struct request *
     return verdict == PARSE_OK ? check_op(env, request, op, head.size, fault) : verdict;
 }
 
-/* What only all ops together show. kinds: bit per opcode. */
-static enum parse_verdict check_ops(struct request *request, uint32_t kinds,
-                                    struct parse_fault *fault)
+/* What only all ops together show. */
+static enum parse_verdict check_ops(struct request *request, struct parse_fault *fault)
 {
-    request->uploads = (kinds & OPS_UPLOADS) != 0;
-    request->gets = (kinds & 1u << KVR_GET) != 0;
-    if (likely(!(kinds & OPS_MUTATE)))
+    if (likely(!(request->kinds & OPS_MUTATE)))
         return PARSE_OK;
     fault->opcode = 0;
     for (unsigned i = 0; i < request->nr_ops; i++)
@@ -308,12 +356,13 @@ static enum parse_verdict check_ops(struct request *request, uint32_t kinds,
 static enum parse_verdict parse_any(const struct parse_env *env, struct request *request,
                                     struct parse_fault *fault)
 {
-    uint32_t at = sizeof(struct kvr_hdr), kinds = 0;
+    uint32_t at = sizeof(struct kvr_hdr);
     enum parse_verdict verdict;
 
     fault->opcode = 0;
     request->nr_ops = request->nr_open = request->nr_mutations = 0;
-    request->uploads = request->gets = request->plain = false;
+    request->plain = false;
+    request->kinds = 0;
     verdict = check_header(env, request, fault);
     if (verdict != PARSE_OK)
         return verdict;
@@ -323,13 +372,13 @@ static enum parse_verdict parse_any(const struct parse_env *env, struct request 
         verdict = parse_op(env, request, i, at, &size, fault);
         if (verdict != PARSE_OK)
             return verdict;
-        kinds |= 1u << request->ops[i].opcode;
+        request->kinds |= 1u << request->ops[i].opcode;
         at += size;
     }
     if (at != request->len)
         return bad_length(fault);
     request->nr_ops = request->nr_open = request->hdr.nr_ops;
-    return check_ops(request, kinds, fault);
+    return check_ops(request, fault);
 }
 
 /* Most datagrams hold nothing but GETs of whole values. They are told by a few comparisons of
@@ -407,8 +456,8 @@ static inline bool parse_plain(const struct parse_env *env, struct request *requ
     }
     request->nr_ops = request->nr_open = request->hdr.nr_ops;
     request->nr_mutations = 0;
-    request->uploads = false;
-    request->gets = request->plain = true;
+    request->kinds = 1u << KVR_GET;
+    request->plain = true;
     return at == request->len;
 }
 

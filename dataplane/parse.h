@@ -28,7 +28,8 @@ struct parse_fault {
     uint8_t opcode;         /* 0 = none yet */
 };
 
-/* In: request->msg, len. Out: hdr, ops, nr_ops, nr_open, nr_mutations, uploads; fault if not OK. */
+/* In: request->msg, len. Out: hdr, ops, nr_ops, nr_open, nr_mutations, kinds, plain; fault if not OK.
+ */
 [[nodiscard]] enum parse_verdict parse_request(const struct parse_env *env, struct request *request,
                                                struct parse_fault *fault);
 
@@ -43,8 +44,12 @@ struct match_keys {
 [[nodiscard]] bool match_next(struct match_keys *keys, const uint8_t **key, uint32_t *key_len);
 
 #define OPS_MUTATE                                                                                 \
-    (1u << KVR_PUT | 1u << KVR_RESERVE | 1u << KVR_DEL | 1u << KVR_TOUCH | 1u << KVR_HINT)
+    (1u << KVR_PUT | 1u << KVR_RESERVE | 1u << KVR_DEL | 1u << KVR_TOUCH | 1u << KVR_HINT |        \
+     1u << KVR_PLACE | 1u << KVR_SEAL | 1u << KVR_STORE)
 #define OPS_UPLOADS (1u << KVR_WRITE | 1u << KVR_COMMIT | 1u << KVR_ABORT)
+/* For clients on this host only, and for all others only. */
+#define OPS_LOCAL (1u << KVR_PLACE | 1u << KVR_SEAL | 1u << KVR_DROP | 1u << KVR_STORE)
+#define OPS_REMOTE (1u << KVR_RESERVE | OPS_UPLOADS)
 
 static inline bool op_mutates(unsigned opcode)
 {
@@ -54,7 +59,7 @@ static inline bool op_mutates(unsigned opcode)
 /* Ops that name a reservation. */
 static inline bool op_uploads(unsigned opcode)
 {
-    return OPS_UPLOADS >> opcode & 1;
+    return (OPS_UPLOADS | 1u << KVR_DROP) >> opcode & 1;
 }
 
 /* Records and the values in them lie at multiples of 8. */

@@ -77,8 +77,8 @@ void answer_latency(struct core *core, uint64_t now_ns)
 
 static bool open_datagram(struct answer *answer)
 {
-    struct transport *transport = answer->core->transport;
     struct request *request = answer->request;
+    struct transport *transport = request_transport(answer->core, request);
 
     answer->in_place = answer->last && request->room > 0;
     if (answer->in_place) {
@@ -159,8 +159,8 @@ void answer_in_place(struct core *core, struct request *request, uint32_t len, u
 bool answer_end(struct answer *answer)
 {
     struct core *core = answer->core;
-    struct transport *transport = core->transport;
     struct request *request = answer->request;
+    struct transport *transport = request_transport(core, request);
 
     if (!answer->open)
         return false;
@@ -213,7 +213,7 @@ void answer_tail(struct answer *answer, struct partition *partition, uint32_t bl
                  const uint8_t *tail, uint32_t len)
 {
     struct core *core = answer->core;
-    struct transport *transport = core->transport;
+    struct transport *transport = request_transport(core, answer->request);
 
     assert(!answer->in_place);
     seal(core, answer->request, &answer->reply,
@@ -232,13 +232,14 @@ void answer_tail(struct answer *answer, struct partition *partition, uint32_t bl
 void answer_header(struct core *core, const struct request *request, enum kvr_status status,
                    uint32_t retry_us)
 {
+    struct transport *transport = request_transport(core, request);
     struct reply reply;
 
-    if (!core->transport->ops->reply_begin(core->transport, &request->peer, &reply)) {
+    if (!transport->ops->reply_begin(transport, &request->peer, &reply)) {
         note_drop(core, request, DROP_no_buffer, 0);
         return;
     }
     reply.len = HEADER;
     seal(core, request, &reply, (struct seal){.status = status, .retry_us = retry_us});
-    core->transport->ops->reply_send(core->transport, &request->peer, &reply);
+    transport->ops->reply_send(transport, &request->peer, &reply);
 }

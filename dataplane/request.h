@@ -53,9 +53,9 @@ struct request {
     uint8_t verdict; /* enum session_verdict on its seq, given by the owner of hdr.partition */
     bool proven;     /* the cookie was valid */
     bool parked;     /* was, at least once */
-    bool uploads;    /* has a WRITE, COMMIT or ABORT */
-    bool gets;       /* has a GET */
     bool plain;      /* has nothing but GETs of whole values without flags */
+    uint8_t local;   /* 0: from the network; else 1 + the client's slot (local/client.h) */
+    uint32_t kinds;  /* bit per opcode that it has */
     struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */
     uint64_t arrived_ns, deadline_ns;
     struct kvr_hdr hdr; /* copy */

@@ -216,6 +216,17 @@ enum session_verdict session_admit(struct session_table *table, const struct kvr
     return SEQ_FRESH;
 }
 
+bool session_end(struct session_table *table, uint64_t id, uint16_t partition)
+{
+    struct session *session = session_find(table, id, partition);
+
+    if (session && session->nr_running > 0)
+        return false;
+    if (session)
+        drop(table, session);
+    return true;
+}
+
 void session_record(struct session *session, uint32_t seq, unsigned n, enum kvr_status status)
 {
     session->slots[seq % KVR_WINDOW].statuses[n] = (uint8_t)status;

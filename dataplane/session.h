@@ -36,6 +36,9 @@ struct session *session_find(struct session_table *table, uint64_t id, uint16_t 
                                                  const struct kvr_hdr *hdr, uint32_t now_ms,
                                                  uint32_t keep_ms, struct session **session);
 
+/* Forgets the entry, if there is one. False: some of its datagrams are still being executed. */
+[[nodiscard]] bool session_end(struct session_table *table, uint64_t id, uint16_t partition);
+
 /* A fresh seq: what its n-th mutating op was answered with, and that all of them were. */
 void session_record(struct session *session, uint32_t seq, unsigned n, enum kvr_status status);
 void session_finish(struct session *session, uint32_t seq);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The contract between the engine and what carries datagrams: eth/ (DPDK ports), mem/ (in-process,
- * for tests), later rdma/. One struct transport per poll core, used by that core only; release may
+/* The contract between the engine and what carries datagrams: eth/ (DPDK ports), local/ (rings of
+ * clients on this host), mem/ (in-process, for tests), later rdma/. One struct transport per poll core, used by that core only; release may
  * get a request that another core's transport of the same kind received. */
 #pragma once
 
@@ -23,7 +23,7 @@ struct reply {
 struct transport_ops {
     const char *name;
     /* Up to max datagrams that arrived for a partition's port, addresses checked and filled in:
-     * frame, msg, len, room, peer, arrived_ns = now_ns. Answers ARP, ND, ping itself. */
+     * frame, msg, len, room, local, peer, arrived_ns = now_ns. Answers ARP, ND, ping itself. */
     unsigned (*rx)(struct transport *transport, uint64_t now_ns, struct request **requests,
                    unsigned max);
     /* The engine is done with the request and its bytes. */

@@ -28,8 +28,6 @@ uint32_t block_head(const struct partition *partition, const struct block_desc *
 
 void hits_apply(struct partition *partition)
 {
-    const struct policy_ops *ops = partition->ops;
-    struct policy *policy = partition->policy;
     uint32_t *blocks = partition->hits.blocks, nr = 0;
 
     for (uint32_t i = 0; i < partition->hits.nr; i++) {
@@ -38,11 +36,8 @@ void hits_apply(struct partition *partition)
             blocks[nr++] = blocks[i];
     }
     partition->hits.nr = 0;
-    for (unsigned step = 0; nr > 1 && step < 2; step++)
-        for (uint32_t i = 0; i < nr; i++)
-            ops->prefetch(policy, blocks[i], step);
-    for (uint32_t i = 0; i < nr; i++)
-        ops->hit(policy, blocks[i]);
+    if (nr > 0)
+        partition->ops->hits(partition->policy, blocks, nr);
 }
 
 void block_enter(struct partition *partition, uint32_t block)

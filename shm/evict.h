@@ -9,6 +9,8 @@
 
 #include "shm/layout.h"
 
+#define POLICY_HITS_MAX 32u
+
 struct policy; /* private state of one policy over one partition */
 
 struct policy_env {
@@ -22,10 +24,9 @@ struct policy_ops {
     int (*create)(const struct policy_env *env, struct policy **out); /* 0, -ENOMEM */
     void (*destroy)(struct policy *policy);
     void (*insert)(struct policy *policy, uint32_t block); /* just sealed */
-    void (*hit)(struct policy *policy, uint32_t block);    /* accessed */
-    /* Hits come in bursts: step 0 for all of them, then step 1, then hit. Each step touches only
-     * what the one before it has fetched. */
-    void (*prefetch)(const struct policy *policy, uint32_t block, unsigned step);
+    /* Accessed, in this order, one block perhaps several times: in bursts, so that a policy can
+     * fetch what it will touch of all of them first. nr <= POLICY_HITS_MAX. */
+    void (*hits)(struct policy *policy, const uint32_t *blocks, uint32_t nr);
     void (*hint)(struct policy *policy, uint32_t block);   /* its block_meta changed */
     void (*remove)(struct policy *policy, uint32_t block); /* unlinked, for whatever reason */
     /* Blocks in the order in which they should go: the first call after start is the best victim,

@@ -4,11 +4,7 @@
 
 extern const struct policy_ops policy_fifo;
 
-static void hit(struct policy *, uint32_t)
-{
-}
-
-static void prefetch(const struct policy *, uint32_t, unsigned)
+static void hits(struct policy *, const uint32_t *, uint32_t)
 {
 }
 
@@ -18,8 +14,7 @@ const struct policy_ops policy_fifo = {
     .create = list_create,
     .destroy = list_destroy,
     .insert = list_insert,
-    .hit = hit,
-    .prefetch = prefetch,
+    .hits = hits,
     .hint = list_hint,
     .remove = list_remove,
     .walk_start = list_walk_start,

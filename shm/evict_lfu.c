@@ -91,13 +91,18 @@ static void hit(struct policy *policy, uint32_t block)
     enter(policy, block, frequency < FREQUENCY_MAX ? frequency + 1 : frequency);
 }
 
-static void prefetch(const struct policy *policy, uint32_t block, unsigned step)
+static void hits(struct policy *policy, const uint32_t *blocks, uint32_t nr)
 {
-    order_prefetch(policy->links, block, step);
-    if (step == 0)
-        prefetch_write(&policy->frequency[block]);
-    else
-        prefetch_write(&policy->lists[policy->frequency[block]]);
+    for (uint32_t i = 0; nr > 1 && i < nr; i++) {
+        order_prefetch(policy->links, blocks[i], 0);
+        prefetch_write(&policy->frequency[blocks[i]]);
+    }
+    for (uint32_t i = 0; nr > 1 && i < nr; i++) {
+        order_prefetch(policy->links, blocks[i], 1);
+        prefetch_write(&policy->lists[policy->frequency[blocks[i]]]);
+    }
+    for (uint32_t i = 0; i < nr; i++)
+        hit(policy, blocks[i]);
 }
 
 static void hint(struct policy *, uint32_t)
@@ -152,8 +157,7 @@ const struct policy_ops policy_lfu = {
     .create = create,
     .destroy = destroy,
     .insert = insert,
-    .hit = hit,
-    .prefetch = prefetch,
+    .hits = hits,
     .hint = hint,
     .remove = leave,
     .walk_start = walk_start,

@@ -4,7 +4,7 @@
 
 extern const struct policy_ops policy_lru;
 
-static void hit(struct policy *policy, uint32_t block)
+static inline void hit(struct policy *policy, uint32_t block)
 {
     if (policy->order.tail == block)
         return;
@@ -12,9 +12,13 @@ static void hit(struct policy *policy, uint32_t block)
     order_append(&policy->order, policy->links, block);
 }
 
-static void prefetch(const struct policy *policy, uint32_t block, unsigned step)
+static void hits(struct policy *policy, const uint32_t *blocks, uint32_t nr)
 {
-    order_prefetch(policy->links, block, step);
+    for (unsigned step = 0; nr > 1 && step < 2; step++)
+        for (uint32_t i = 0; i < nr; i++)
+            order_prefetch(policy->links, blocks[i], step);
+    for (uint32_t i = 0; i < nr; i++)
+        hit(policy, blocks[i]);
 }
 
 const struct policy_ops policy_lru = {
@@ -23,8 +27,7 @@ const struct policy_ops policy_lru = {
     .create = list_create,
     .destroy = list_destroy,
     .insert = list_insert,
-    .hit = hit,
-    .prefetch = prefetch,
+    .hits = hits,
     .hint = list_hint,
     .remove = list_remove,
     .walk_start = list_walk_start,

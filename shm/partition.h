@@ -89,7 +89,7 @@ void partition_abort(struct partition *partition, uint32_t block);
 
 /* Hits that the policy has not been told yet: a burst of them costs fewer cache misses. The first
  * thing in a struct partition, so that noting a hit costs next to nothing. */
-#define HITS_MAX 32u
+#define HITS_MAX 32u /* POLICY_HITS_MAX */
 struct hit_list {
     uint32_t nr, blocks[HITS_MAX];
 };

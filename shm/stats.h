@@ -13,10 +13,10 @@
 
 /* X(name, help) */
 #define STATS_LIST(X)                                                                              \
-    X(rx_datagrams, "request datagrams taken from the port")                                       \
-    X(rx_bytes, "bytes of their UDP payload")                                                      \
-    X(tx_datagrams, "reply datagrams handed to the port")                                          \
-    X(tx_bytes, "bytes of their UDP payload")                                                      \
+    X(rx_datagrams, "request datagrams taken from the port and from rings of local clients")       \
+    X(rx_bytes, "bytes of their payload")                                                          \
+    X(tx_datagrams, "reply datagrams handed to the port and to rings of local clients")            \
+    X(tx_bytes, "bytes of their payload")                                                          \
     X(tx_failed, "reply datagrams that the port or its buffers did not take")                      \
     X(tx_zero_copy, "reply datagrams sent without copying the value")                              \
     X(rx_bursts, "bursts with at least one packet")                                                \
@@ -40,7 +40,14 @@
     X(uploads_expired, "reservations dropped because their client went silent")                    \
     X(arp_replies, "ARP requests answered")                                                        \
     X(nd_replies, "IPv6 neighbour solicitations answered")                                         \
-    X(echo_replies, "ICMP and ICMPv6 echo requests answered")
+    X(echo_replies, "ICMP and ICMPv6 echo requests answered")                                      \
+    X(local_clients, "clients on this host that are attached")                                     \
+    X(local_requests, "request datagrams taken from their rings")                                  \
+    X(local_lost, "times that a client ran over its ring and lost all of it")                      \
+    X(local_dropped, "replies dropped because the client's ring was full")                         \
+    X(local_accesses, "hits that local clients told of")                                           \
+    X(local_accesses_lost, "of theirs, overwritten before they were read, or no block any more")   \
+    X(local_places, "places of local clients now open")
 
 /* Why a packet or datagram was dropped without, or answered with, an error. X(name, help) */
 #define DROP_LIST(X)                                                                               \

@@ -40,16 +40,18 @@ static json_t *params_json(const struct bench_settings *s)
     for (unsigned op = 0; op < BENCH_OPS; op++)
         if (s->weights[op])
             json_object_set_new(ops, bench_op_names[op], json_integer((json_int_t)s->weights[op]));
-    return json_pack(
-        "{s:o,s:I,s:I,s:s,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:s,s:I,s:s,s:f,s:I,s:I,s:i,s:b,s:b,s:b,s:I}",
-        "ops", ops, "keys", (json_int_t)s->keys, "key_len", (json_int_t)s->key_len, "size",
-        s->sizes_text, "size_mean", sizes_mean(&s->sizes), "dist", dist_names[s->dist], "exponent",
-        s->dist == BENCH_ZIPF ? s->exponent : 0.0, "batch", (json_int_t)s->batch, "depth",
-        (json_int_t)s->depth, "threads", (json_int_t)s->threads, "chain", (json_int_t)s->chain,
-        "loop", s->rate ? "open" : "closed", "rate", (json_int_t)s->rate, "arrival",
-        s->poisson ? "poisson" : "fixed", "run_s", (double)s->run_ns / 1e9, "count",
-        (json_int_t)s->count, "ttl_ms", (json_int_t)s->ttl_ms, "priority", (int)s->priority, "warm",
-        s->warm, "verify", s->verify, "fill", s->fill, "seed", (json_int_t)s->seed);
+    return json_pack("{s:o,s:I,s:I,s:s,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:s,s:I,s:s,s:f,s:I,s:I,s:i,s:b,"
+                     "s:b,s:b,s:b,s:I}",
+                     "ops", ops, "keys", (json_int_t)s->keys, "key_len", (json_int_t)s->key_len,
+                     "size", s->sizes_text, "size_mean", sizes_mean(&s->sizes), "dist",
+                     dist_names[s->dist], "exponent", s->dist == BENCH_ZIPF ? s->exponent : 0.0,
+                     "batch", (json_int_t)s->batch, "depth", (json_int_t)s->depth, "threads",
+                     (json_int_t)s->threads, "chain", (json_int_t)s->chain, "loop",
+                     s->rate ? "open" : "closed", "rate", (json_int_t)s->rate, "arrival",
+                     s->poisson ? "poisson" : "fixed", "run_s", (double)s->run_ns / 1e9, "count",
+                     (json_int_t)s->count, "ttl_ms", (json_int_t)s->ttl_ms, "priority",
+                     (int)s->priority, "warm", s->warm, "verify", s->verify, "fill", s->fill,
+                     "view", s->view, "seed", (json_int_t)s->seed);
 }
 
 static json_t *client_json(const struct kvr_client_stats *c)

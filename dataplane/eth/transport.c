@@ -164,6 +164,7 @@ static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *fram
         request->frame = frame;
         request->msg = bytes + view.payload_off;
         request->len = view.payload_len;
+        request->local = 0;
         request->room = room_in_place(t, frame, view.payload_off);
         return request;
     }

@@ -180,6 +180,7 @@ bool mem_inject(struct transport *transport, const struct peer *peer, const void
     fresh->request.msg = fresh->bytes;
     fresh->request.len = len;
     fresh->request.room = room;
+    fresh->request.local = 0;
     fresh->request.peer = *peer;
     *mem->arrived_tail = fresh;
     mem->arrived_tail = &fresh->next;

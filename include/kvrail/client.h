@@ -47,11 +47,13 @@ KVR_API void kvr_options_init(struct kvr_options *options);
 /* url: "udp://HOST[:PORT]", HOST a name, IPv4 or [IPv6] address; PORT that of partition 0, default
  * KVR_PORT. "shm://PATH": the server on this host, PATH its local socket; the cache is mapped, and
  * what is read never leaves this process. options may be NULL. On KVR_OK the caller owns *client
- * (kvr_close). Waits for the server's HELLO at most connect_ms: KVR_UNREACHABLE if none came,
- * KVR_INVALID for a bad url, KVR_BAD_VERSION, KVR_NO_MEMORY. */
+ * (kvr_close). Waits for the server at most connect_ms: KVR_UNREACHABLE if none answered,
+ * KVR_INVALID for a bad url, KVR_BAD_VERSION, KVR_NO_MEMORY; of a local one KVR_DENIED, and
+ * KVR_PROTOCOL if what it offers is no cache. */
 KVR_API enum kvr_status kvr_open(const char *url, const struct kvr_options *options,
                                  struct kvr_client **client);
-/* Calls still running end as KVR_CANCELED, their callbacks are called. NULL is allowed. */
+/* Calls still running end as KVR_CANCELED, their callbacks are called; views and places that were
+ * not given back are gone. NULL is allowed. */
 KVR_API void kvr_close(struct kvr_client *client);
 
 KVR_API const char *kvr_status_name(enum kvr_status status); /* "MISS" */
@@ -71,7 +73,7 @@ KVR_API void kvr_server_info(const struct kvr_client *client, struct kvr_server_
  * stay untouched until the call is done. */
 enum kvr_call_op {
     KVR_CALL_GET = 1,
-    KVR_CALL_PUT, /* any size; large values go by RESERVE, WRITE, COMMIT */
+    KVR_CALL_PUT, /* any size */
     KVR_CALL_DEL,
     KVR_CALL_TOUCH,
     KVR_CALL_HINT,
@@ -180,8 +182,8 @@ KVR_API enum kvr_status kvr_stat(struct kvr_client *client, struct kvr_stat_rep 
  * With "shm://PATH" all calls above work, GET and MATCH without the server; and these besides,
  * which else answer KVR_NOT_LOCAL. A handle does not survive fork(). */
 
-/* A stored value where it lies. It stays there and as it is until it is released, whatever happens
- * to the key or to the server. */
+/* A stored value where it lies. It stays there and as it is until it is released (or the handle is
+ * closed), whatever happens to the key or to the server. */
 struct kvr_view {
     const void *data; /* len bytes, for reading only */
     uint64_t ref;
@@ -191,13 +193,13 @@ struct kvr_view {
     uint16_t layout;
     uint8_t tier;
     uint8_t zero;
-    uint32_t slot; /* the library's */
-    uint32_t zero2;
+    uint32_t slot, mount; /* the library's */
 };
 
 /* Finds a value and holds it. KVR_MISS; KVR_LIMIT: this handle holds as many blocks or bytes as the
- * server allows; KVR_UNREACHABLE: the server is gone for good. Only on KVR_OK is there something to
- * release. */
+ * server allows; KVR_UNREACHABLE: neither kvraild nor dataplane is there; KVR_TIMEOUT: the default
+ * timeout passed while the server was being recovered, or did not say whether an earlier write of
+ * this handle that timed out has happened. Only on KVR_OK is there something to release. */
 KVR_API enum kvr_status kvr_get_view(struct kvr_client *client, const void *key, size_t key_len,
                                      struct kvr_view *view);
 /* The same for a chain of keys: holds the *prefix first ones that are all stored (views[0 ..
@@ -218,16 +220,18 @@ struct kvr_place {
     void *data; /* value_len bytes */
     uint64_t ref;
     uint32_t len;
-    uint16_t partition, ticket; /* the library's */
+    uint16_t partition, ticket; /* the library's, */
+    uint32_t mount, zero;       /* these too */
 };
 
 /* put: key, value_len, and whatever else a PUT says; value is not looked at. KVR_DENIED: the handle
- * may not write (use kvr_put); KVR_LIMIT: KVR_TICKETS places are open already. Ends as a PUT does.
- * The place is the caller's until kvr_seal or kvr_abort, which end it in any case. */
+ * may not write (use kvr_put); KVR_LIMIT: KVR_TICKETS places of the key's partition are open
+ * already, or more bytes than the server allows. Ends as a PUT does. The place is the caller's
+ * until kvr_seal or kvr_abort, which end it in any case. */
 KVR_API enum kvr_status kvr_reserve(struct kvr_client *client, const struct kvr_call *put,
                                     struct kvr_place *place);
-/* Publishes the value. crc: CRC32C of it, or NULL: taken here. Not a byte of it may change after.
- */
+/* Publishes the value. crc: CRC32C of it, or NULL: taken here. Not a byte of it may change after,
+ * whatever is returned. KVR_NO_UPLOAD: the server has given the place up, or was replaced. */
 KVR_API enum kvr_status kvr_seal(struct kvr_client *client, struct kvr_place *place,
                                  const uint32_t *crc);
 KVR_API enum kvr_status kvr_abort(struct kvr_client *client, struct kvr_place *place);

@@ -111,11 +111,7 @@ static void run_hits(void *arg, uint64_t nr)
         const uint32_t *hits = &state->hits[state->at % HITS];
 
         state->at += HIT_BURST;
-        for (unsigned step = 0; step < 2; step++)
-            for (unsigned i = 0; i < HIT_BURST; i++)
-                state->ops->prefetch(state->policy, hits[i], step);
-        for (unsigned i = 0; i < HIT_BURST; i++)
-            state->ops->hit(state->policy, hits[i]);
+        state->ops->hits(state->policy, hits, HIT_BURST);
     }
 }
 

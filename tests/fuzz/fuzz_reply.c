@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replies to a client with one call of every kind in flight, through the whole library but its
- * sockets: this file stands in for client/link.c. The input is a list of replies; each is given the
- * header that its datagram in flight waits for, so that the fuzzer need not guess ids and CRCs, or
- * is taken as it is. After every one the books of the handle must balance. */
+ * sockets: this file stands in for client/wire_udp.c. The input is a list of replies; each is given
+ * the header that its datagram in flight waits for, so that the fuzzer need not guess ids and CRCs,
+ * or is taken as it is. After every one the books of the handle must balance. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,43 +35,21 @@ static uint8_t nr_partitions;
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
-/* ---- what link.c does, without a socket ---- */
+/* ---- what wire_udp.c does, without a socket ---- */
 
-void link_measure(struct link *link)
+static int wire_open(struct link *link)
+{
+    link->client->mtu_payload = 1472;
+    return 0;
+}
+
+static void wire_close(struct link *link)
 {
     (void)link;
 }
 
-int link_open(struct kvr_client *client, uint16_t partition)
-{
-    struct link *link = calloc(1, sizeof(*link));
-
-    must(link);
-    link->client = client;
-    link->fd = -1;
-    link->partition = partition;
-    link->state = LINK_HELLO;
-    for (unsigned p = 0; p < KVR_PRIORITIES; p++)
-        for (unsigned t = 0; t < TRAFFICS; t++)
-            TAILQ_INIT(&link->ready[p][t]);
-    TAILQ_INIT(&link->streams);
-    TAILQ_INIT(&link->sent);
-    order_reset(&link->order);
-    flow_setup(&link->flow, client->options.window_bytes, 1472, client->now_ns);
-    client->links[partition] = link;
-    return 0;
-}
-
-void link_close(struct kvr_client *client, uint16_t partition)
-{
-    if (client->links[partition])
-        free(client->links[partition]->fence_key);
-    free(client->links[partition]);
-    client->links[partition] = NULL;
-}
-
 /* Every HELLO is answered at once. */
-void link_send(struct link *link, const uint8_t *bytes, uint32_t len)
+static void wire_send(struct link *link, const uint8_t *bytes, uint32_t len)
 {
     struct checked_reply reply = {0};
     struct kvr_hello_rep hello = {.op = {.op = KVR_HELLO, .size = sizeof(hello)},
@@ -96,23 +74,29 @@ void link_send(struct link *link, const uint8_t *bytes, uint32_t len)
     session_answer(link, &reply);
 }
 
-void link_push(struct link *link, struct datagram *datagram)
+static void wire_transmit(struct link *link)
 {
-    must(datagram->link == link);
-    must(datagram_len(datagram) <= link->client->max_datagram);
-    must(datagram->nr_ops > 0 && datagram->nr_ops <= KVR_OPS_MAX);
+    for (uint32_t i = 0; i < link->nr_out; i++) {
+        must(link->out[i]->link == link);
+        must(datagram_len(link->out[i]) <= link->client->max_datagram);
+        must(link->out[i]->nr_ops > 0 && link->out[i]->nr_ops <= KVR_OPS_MAX);
+    }
+    link->nr_out = 0;
 }
 
-void link_transmit(struct link *link)
-{
-    (void)link;
-}
-
-unsigned link_receive(struct link *link)
+static unsigned wire_receive(struct link *link)
 {
     (void)link;
     return 0;
 }
+
+const struct wire wire_udp = {
+    .open = wire_open,
+    .close = wire_close,
+    .transmit = wire_transmit,
+    .send = wire_send,
+    .receive = wire_receive,
+};
 
 /* ---- the calls ---- */
 

@@ -156,6 +156,18 @@ static void add_built(struct message *m, struct input *input, unsigned opcode, u
     case KVR_STAT:
         message_stat(m);
         break;
+    case KVR_PLACE:
+        key = take_key(input);
+        message_place(m, key, take2(input), take(input) & 127u, flags & 1);
+        break;
+    case KVR_SEAL:
+    case KVR_DROP:
+        message_end_place(m, opcode, 1ull << 32 | take(input), take(input) & 127u, take(input));
+        break;
+    case KVR_STORE:
+        key = take_key(input);
+        message_store(m, key, take2(input), take2(input), take(input), flags & 1);
+        break;
     default:
         add_key_op(m, input, opcode);
     }
@@ -197,7 +209,7 @@ static void build(struct message *m, struct input *input, unsigned flags)
         if (opcode < 128)
             add_built(m, input, 1 + opcode % (KVR_OPCODES - 1), op_flags);
         else
-            add_raw(m, input, opcode & 15u, op_flags);
+            add_raw(m, input, opcode & 31u, op_flags);
         if (m->len > 5000)
             break;
     }

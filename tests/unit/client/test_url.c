@@ -26,6 +26,25 @@ Test(url, takes_names_and_addresses_with_and_without_port)
     expect("udp://[fe80::1%eth0]:9691", "fe80::1%eth0", 9691);
 }
 
+Test(url, takes_the_path_of_a_local_socket)
+{
+    char longest[6 + URL_PATH_MAX + 2] = "shm://";
+    struct url url;
+
+    cr_assert_eq(url_parse("shm:///run/kvrail/local.sock", &url), 0);
+    cr_assert_eq(url.scheme, URL_SHM);
+    cr_assert_str_eq(url.path, "/run/kvrail/local.sock");
+    cr_assert_eq(url_parse("shm://./here", &url), 0);
+    cr_assert_str_eq(url.path, "./here");
+    cr_assert_eq(url_parse("udp://cache", &url), 0);
+    cr_assert_eq(url.scheme, URL_UDP);
+    memset(longest + 6, 'a', URL_PATH_MAX);
+    cr_assert_eq(url_parse(longest, &url), 0);
+    longest[6 + URL_PATH_MAX] = 'a';
+    cr_assert_eq(url_parse(longest, &url), -EINVAL);
+    cr_assert_eq(url_parse("shm://", &url), -EINVAL);
+}
+
 Test(url, refuses_everything_else)
 {
     static const char *const bad[] = {"",

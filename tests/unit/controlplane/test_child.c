@@ -70,6 +70,8 @@ static void start(const char *behaviour)
     struct child_spec spec = {.program = getenv("FAKE_DATAPLANE"),
                               .index_fd = arena.index_fd,
                               .data_fd = arena.data_fd,
+                              .adopt_fd = -1,
+                              .roster_fd = -1,
                               .settings = settings,
                               .start_ms = 400,
                               .term_ms = 150};
@@ -107,6 +109,8 @@ Test(child, becomes_ready_and_says_what_it_is)
     cr_assert_str_eq(value, "1");
     cr_assert_not(child_field(&child, "core", value, sizeof(value)));
     cr_assert_not(child_field(&child, "address", value, sizeof(value)));
+    cr_assert_eq(child_recovered(&child, "kept_bytes"), 300);
+    cr_assert_eq(child_recovered(&child, "bytes"), 0);
 }
 
 Test(child, works_on_the_arena_that_it_is_given)
@@ -165,6 +169,8 @@ Test(child, a_program_that_cannot_be_run_says_so)
     struct child_spec spec = {.program = "/does/not/exist",
                               .index_fd = arena.index_fd,
                               .data_fd = arena.data_fd,
+                              .adopt_fd = -1,
+                              .roster_fd = -1,
                               .settings = none,
                               .start_ms = 1000};
 
@@ -224,6 +230,16 @@ Test(child, a_second_stop_kills_at_once)
     child_stop(&child, 60000);
     child_stop(&child, 60000);
     cr_assert_lt(until(&gones), 1000);
+}
+
+Test(child, one_that_is_killed_ends_with_the_reason_even_when_it_is_stopped)
+{
+    start("deaf");
+    until(&readies);
+    kill(child.pid, SIGSTOP);
+    child_kill(&child, "its core had not turned for 1.00 s");
+    cr_assert_lt(until(&gones), 1000);
+    cr_assert_str_eq(reason, "its core had not turned for 1.00 s");
 }
 
 Test(child, can_be_started_again)

@@ -41,6 +41,13 @@ static void teardown(void)
 
 TestSuite(kvraild, .init = setup, .fini = teardown, .timeout = 30);
 
+/* The running dataplane, as status says. */
+static pid_t dataplane_pid(json_t *status)
+{
+    return (pid_t)json_integer_value(
+        json_object_get(json_object_get(json_object_get(status, "result"), "dataplane"), "pid"));
+}
+
 static void write_file(const char *text)
 {
     FILE *out = fopen(file, "w");
@@ -206,9 +213,7 @@ Test(kvraild, tells_systemd_when_it_is_ready_degraded_and_stopping)
     pid = start("ready", NULL);
     notified(fd, "READY=1\nSTATUS=serving udp://10.96.0.1:9690");
     answer = wait_state("ok");
-    kill((pid_t)json_integer_value(json_object_get(
-             json_object_get(json_object_get(answer, "result"), "dataplane"), "pid")),
-         SIGKILL);
+    kill(dataplane_pid(answer), SIGKILL);
     json_decref(answer);
     notified(fd, "STATUS=degraded: the dataplane was ended by signal 9");
     notified(fd, "STATUS=serving");
@@ -329,48 +334,140 @@ Test(kvraild, a_failed_first_start_is_one_line_and_exit_1)
     }
 }
 
-Test(kvraild, a_dataplane_that_dies_is_degraded_and_started_again)
+static json_t *dataplane_of(json_t *status)
 {
-    json_t *answer;
+    return json_object_get(json_object_get(status, "result"), "dataplane");
+}
+
+static const char *first_of(json_t *status, const char *array)
+{
+    const char *text = json_string_value(
+        json_array_get(json_object_get(json_object_get(status, "result"), array), 0));
+
+    return text ? text : "";
+}
+
+/* Waits for another dataplane than this one. */
+static json_t *wait_other(pid_t before)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        json_t *answer = wait_state("ok");
+
+        if (dataplane_pid(answer) != before)
+            return answer;
+        json_decref(answer);
+        poll(NULL, 0, 20);
+    }
+    cr_assert(false, "no other dataplane came");
+    return NULL;
+}
+
+Test(kvraild, a_dataplane_that_dies_is_started_again_at_once_and_says_what_it_kept)
+{
+    json_t *answer, *dataplane;
+    pid_t before;
 
     write_file("");
     pid = start("ready", NULL);
     answer = wait_state("ok");
-    kill((pid_t)json_integer_value(json_object_get(
-             json_object_get(json_object_get(answer, "result"), "dataplane"), "pid")),
-         SIGKILL);
+    before = dataplane_pid(answer);
+    cr_assert(json_is_null(json_object_get(dataplane_of(answer), "last_restart_ms")));
     json_decref(answer);
-    answer = wait_state("degraded");
-    cr_assert(strstr(json_string_value(json_array_get(
-                         json_object_get(json_object_get(answer, "result"), "reasons"), 0)),
-                     "the dataplane was ended by signal 9 (Killed)"));
-    json_decref(answer);
-    answer = wait_state("ok");
-    cr_assert_eq(json_integer_value(json_object_get(
-                     json_object_get(json_object_get(answer, "result"), "dataplane"), "restarts")),
-                 1);
+    kill(before, SIGKILL);
+    answer = wait_other(before);
+    dataplane = dataplane_of(answer);
+    cr_assert_eq(json_integer_value(json_object_get(dataplane, "restarts")), 1);
+    cr_assert_str_eq(json_string_value(json_object_get(dataplane, "last_exit")),
+                     "the dataplane was ended by signal 9 (Killed)");
+    cr_assert_lt(json_integer_value(json_object_get(dataplane, "last_restart_ms")), 1000);
+    dataplane = json_object_get(dataplane, "recovery");
+    cr_assert_eq(json_integer_value(json_object_get(dataplane, "kept")), 3);
+    cr_assert_eq(json_integer_value(json_object_get(dataplane, "dropped_expired")), 5);
     json_decref(answer);
 }
 
-Test(kvraild, a_stalled_core_is_degraded_with_its_number)
+Test(kvraild, one_that_keeps_dying_backs_off_and_a_restart_that_is_asked_for_comes_at_once)
 {
     json_t *answer;
-    pid_t dataplane;
+    const char *why;
+
+    write_file("restart_pause_max: 1h\n");
+    pid = start("frail", NULL);
+    answer = wait_state("ok");
+    kill(dataplane_pid(answer), SIGKILL);
+    json_decref(answer);
+    cr_assert(said_in_time("started again in 400 ms"));
+    cr_assert(said("the dataplane was ended by signal 9 (Killed); started again\n"));
+    answer = wait_state("degraded");
+    why = first_of(answer, "reasons");
+    cr_assert(strstr(why, "restarts in the last "), "%s", why);
+    cr_assert(strstr(why, "; the next try is in 0."), "%s", why);
+    cr_assert(strstr(why, "`kvrail restart` tries at once"), "%s", why);
+    cr_assert_not(json_is_null(json_object_get(dataplane_of(answer), "next_try_ms")));
+    json_decref(answer);
+    cr_assert(said_in_time("started again in 3200 ms"));
+    json_decref(ask("{\"command\":\"restart\"}\n"));
+    cr_assert(said("is started again as asked for"));
+    poll(NULL, 0, 200);
+    cr_assert(said("started again in 6400 ms"));
+}
+
+Test(kvraild, a_planned_restart_is_answered_when_the_next_one_serves)
+{
+    json_t *answer, *result;
+    pid_t before;
 
     write_file("");
     pid = start("ready", NULL);
     answer = wait_state("ok");
-    dataplane = (pid_t)json_integer_value(
-        json_object_get(json_object_get(json_object_get(answer, "result"), "dataplane"), "pid"));
+    before = dataplane_pid(answer);
     json_decref(answer);
-    kill(dataplane, SIGSTOP);
-    answer = wait_state("degraded");
-    cr_assert(strstr(json_string_value(json_array_get(
-                         json_object_get(json_object_get(answer, "result"), "reasons"), 0)),
-                     "core 0 has not turned for "));
+    answer = ask("{\"command\":\"restart\"}\n");
+    result = json_object_get(answer, "result");
+    cr_assert(json_is_true(json_object_get(answer, "ok")));
+    cr_assert_neq(json_integer_value(json_object_get(result, "pid")), before);
+    cr_assert_lt(json_integer_value(json_object_get(result, "ms")), 1000);
+    cr_assert_eq(json_integer_value(json_object_get(json_object_get(result, "recovery"), "kept")),
+                 3);
     json_decref(answer);
-    kill(dataplane, SIGCONT);
+    answer = wait_state("ok");
+    cr_assert_eq(json_integer_value(json_object_get(dataplane_of(answer), "restarts")), 0);
+    cr_assert_str_eq(json_string_value(json_object_get(dataplane_of(answer), "last_exit")), "");
+    json_decref(answer);
+    answer = ask("{\"command\":\"restart\",\"cold\":1}\n");
+    cr_assert_str_eq(json_string_value(json_object_get(answer, "error")),
+                     "cold: must be true or false");
+    json_decref(answer);
+}
+
+Test(kvraild, a_dataplane_that_is_stopped_is_killed_and_replaced)
+{
+    uint64_t from;
+    json_t *answer;
+    pid_t before;
+
+    write_file("stall_ms: 400ms\n");
+    pid = start("ready", NULL);
+    answer = wait_state("ok");
+    before = dataplane_pid(answer);
+    json_decref(answer);
+    from = clock_ns();
+    kill(before, SIGSTOP);
+    answer = wait_other(before);
+    cr_assert_lt(clock_ns() - from, 1500 * NS_PER_MS);
+    cr_assert(strstr(json_string_value(json_object_get(dataplane_of(answer), "last_exit")),
+                     "the dataplane stalled and was killed: core 0 had not turned for 0."));
+    json_decref(answer);
+    cr_assert_eq(kill(before, 0), -1);
+}
+
+Test(kvraild, a_worker_that_stopped_counts_as_a_stall)
+{
+    write_file("stall_ms: 400ms\n");
+    pid = start("lame", NULL);
     json_decref(wait_state("ok"));
+    cr_assert(
+        said_in_time("the dataplane stalled and was killed: the reclaimer had not turned for"));
 }
 
 Test(kvraild, a_second_one_on_the_same_socket_is_refused)
@@ -391,8 +488,7 @@ Test(kvraild, leaves_no_dataplane_behind_when_it_is_killed)
     write_file("");
     pid = start("deaf", NULL);
     answer = wait_state("ok");
-    dataplane = (pid_t)json_integer_value(
-        json_object_get(json_object_get(json_object_get(answer, "result"), "dataplane"), "pid"));
+    dataplane = dataplane_pid(answer);
     json_decref(answer);
     kill(pid, SIGKILL);
     cr_assert_eq(waitpid(pid, NULL, 0), pid);

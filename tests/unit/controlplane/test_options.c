@@ -218,7 +218,6 @@ Test(options, every_row_is_well_formed)
         cr_assert(help > 5 && row->help[help - 1] == '.', "%s: help is no sentence", row->name);
         cr_assert_eq(row->type == OPTION_CHOICE, row->choices != NULL, "%s", row->name);
         cr_assert_leq(row->min, row->max, "%s", row->name);
-        cr_assert(!row->live || row->dataplane, "%s", row->name);
     }
 }
 

@@ -75,6 +75,16 @@ static void add(struct message *m, unsigned opcode)
     case KVR_STAT:
         message_stat(m);
         break;
+    case KVR_PLACE:
+        message_place(m, "x", 5000, 1, 0);
+        break;
+    case KVR_SEAL:
+    case KVR_DROP:
+        message_end_place(m, opcode, 1ull << 32, 1, 0);
+        break;
+    case KVR_STORE:
+        message_store(m, "x", 0, 5000, 0, 0);
+        break;
     default:
         message_key(m, opcode, "stored", 0, 0, NULL);
     }

@@ -110,6 +110,23 @@ Test(dispatch, put_with_a_wrong_crc_stores_nothing)
     cr_assert_eq(counter_read(&stats()->drops[DROP_value_crc]), 1);
 }
 
+Test(dispatch, refuses_from_the_network_what_only_clients_on_this_host_may_do)
+{
+    struct message m;
+
+    for (unsigned opcode = KVR_PLACE; opcode <= KVR_STORE; opcode++) {
+        rig_begin_write(&rig, &m, "key");
+        if (opcode == KVR_PLACE)
+            message_place(&m, "key", 10, 1, 0);
+        else if (opcode == KVR_STORE)
+            message_store(&m, "key", 0, 10, 0, 0);
+        else
+            message_end_place(&m, opcode, 1, 1, 0);
+        cr_assert_eq(rig_status(&rig, &m, NULL, NULL), REFUSED(KVR_BAD_OP), "op %u", opcode);
+    }
+    cr_assert_eq(counter_read(&stats()->drops[DROP_bad_op]), 4);
+}
+
 Test(dispatch, ping_echoes_its_token_and_tells_the_time)
 {
     uint8_t bytes[KVR_DATAGRAM_MAX];

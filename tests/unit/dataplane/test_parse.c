@@ -89,7 +89,7 @@ Test(parse, takes_every_op_and_fills_in_what_later_stages_need)
     cr_assert_eq(request.nr_ops, 12);
     cr_assert_eq(request.nr_open, 12);
     cr_assert_eq(request.nr_mutations, 5);
-    cr_assert(request.uploads);
+    cr_assert(request.kinds & 1u << KVR_WRITE);
     cr_assert_eq(request.hdr.session, SESSION);
     cr_assert_eq(request.ops[0].key_len, 3);
     cr_assert_eq(memcmp(request.ops[0].key, "get", 3), 0);
@@ -107,6 +107,50 @@ Test(parse, takes_every_op_and_fills_in_what_later_stages_need)
     cr_assert_null(request.ops[10].key);
     for (unsigned i = 0; i < 12; i++)
         cr_assert_eq(request.ops[i].state, OP_PENDING);
+}
+
+Test(parse, takes_the_ops_of_clients_on_this_host)
+{
+    begin();
+    m.hdr.partition = 3;
+    message_place(&m, "key", 70000, KVR_TICKETS - 1, KVR_PUT_ADD);
+    message_end_place(&m, KVR_SEAL, 5ull << 32 | 7, 1, 99);
+    message_end_place(&m, KVR_DROP, 5ull << 32 | 7, 1, 0);
+    message_store(&m, "key", 1ull << 40, 70000, 1, 0);
+    message_seal(&m);
+    cr_assert_eq(parse(), PARSE_OK);
+    cr_assert_eq(request.nr_mutations, 3);
+    cr_assert_eq(request.kinds, OPS_LOCAL);
+    cr_assert_eq(request.ops[0].partition, hash_partition(hash_key("key", 3, 42), 4));
+    cr_assert_eq(request.ops[1].partition, 3, "where the datagram belongs");
+    cr_assert_eq(request.ops[2].partition, 3);
+    cr_assert_eq(memcmp(request.ops[3].key, "key", 3), 0);
+}
+
+Test(parse, refuses_places_with_fields_out_of_range)
+{
+    begin();
+    message_place(&m, "key", 1, KVR_TICKETS, 0);
+    message_seal(&m);
+    refused_with(KVR_BAD_FIELD, DROP_bad_field);
+    begin();
+    message_end_place(&m, KVR_SEAL, 1, KVR_TICKETS, 0);
+    message_seal(&m);
+    refused_with(KVR_BAD_FIELD, DROP_bad_field);
+    begin();
+    message_end_place(&m, KVR_DROP, 1, 0, 1);
+    message_seal(&m);
+    refused_with(KVR_BAD_FIELD, DROP_bad_field);
+    begin();
+    message_store(&m, "key", 0, 1, 0, 0);
+    message_seal(&m);
+    poke32(RECORD + offsetof(struct kvr_store_req, ttl_ms), PARTITION_TTL_MAX_MS + 1);
+    refused_with(KVR_BAD_FIELD, DROP_bad_field);
+    begin();
+    message_store(&m, "key", 0, 1, 0, 0);
+    message_seal(&m);
+    poke8(RECORD + offsetof(struct kvr_op, size), sizeof(struct kvr_store_req) + 16);
+    refused_with(KVR_BAD_LENGTH, DROP_bad_length);
 }
 
 Test(parse, drops_what_is_no_kvrail_request_without_an_answer)
@@ -213,7 +257,7 @@ Test(parse, refuses_lengths_that_do_not_fit)
 
 Test(parse, refuses_unknown_ops_flags_indexes_and_statuses)
 {
-    static const uint8_t unknown[] = {0, 14, 15, 64, 255};
+    static const uint8_t unknown[] = {0, KVR_OPCODES, 31, 64, 255};
 
     begin();
     message_get(&m, "abc", NULL, 0);

@@ -57,9 +57,7 @@ static void contract(const struct policy_ops *ops)
             ops->hint(policy, block);
             continue;
         } else {
-            ops->prefetch(policy, block, 0);
-            ops->prefetch(policy, block, 1);
-            ops->hit(policy, block);
+            ops->hits(policy, &block, 1);
             continue;
         }
         in[block] = !in[block];
@@ -92,7 +90,7 @@ static void order_is(const char *name, const uint32_t *hits, unsigned nr_hits,
     for (uint32_t block = 0; block < 4; block++)
         ops->insert(policy, block);
     for (unsigned i = 0; i < nr_hits; i++)
-        ops->hit(policy, hits[i]);
+        ops->hits(policy, &hits[i], 1);
     cr_assert_eq(walk(ops, policy, order), 4);
     cr_assert_eq(memcmp(order, expected, 4 * sizeof(order[0])), 0, "%s: %u %u %u %u", name,
                  order[0], order[1], order[2], order[3]);
@@ -125,12 +123,12 @@ Test(policies, lfu_orders_by_recency_above_its_highest_frequency)
     ops->insert(policy, 1);
     ops->insert(policy, 2);
     for (int i = 0; i < 70000; i++)
-        ops->hit(policy, 1);
+        ops->hits(policy, &(uint32_t){1}, 1);
     for (int i = 0; i < 66000; i++)
-        ops->hit(policy, 2);
+        ops->hits(policy, &(uint32_t){2}, 1);
     cr_assert_eq(walk(ops, policy, order), 2);
     cr_assert_eq(order[0], 1);
-    ops->hit(policy, 1);
+    ops->hits(policy, &(uint32_t){1}, 1);
     cr_assert_eq(walk(ops, policy, order), 2);
     cr_assert_eq(order[0], 2);
     ops->destroy(policy);

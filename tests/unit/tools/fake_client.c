@@ -221,7 +221,7 @@ enum kvr_status kvr_open(const char *url, const struct kvr_options *options,
     (void)options;
     *client = NULL;
     snprintf(fake.url, sizeof(fake.url), "%s", url);
-    if (strncmp(url, "udp://", 6) != 0)
+    if (strncmp(url, "udp://", 6) != 0 && strncmp(url, "shm://", 6) != 0)
         return KVR_INVALID;
     if (fake.unreachable)
         return KVR_UNREACHABLE;
@@ -320,6 +320,46 @@ int kvr_poll(struct kvr_client *client, int timeout_ms)
         call->done(call);
     }
     return n;
+}
+
+/* A copy stands for the value where it lies. */
+enum kvr_status kvr_get_view(struct kvr_client *client, const void *key, size_t key_len,
+                             struct kvr_view *view)
+{
+    struct kvr_call call = {.op = KVR_CALL_GET, .key = {key, (uint32_t)key_len}, .meta_only = 1};
+    enum kvr_status status = kvr_do(client, &call);
+
+    if (status != KVR_OK)
+        return status;
+    call.meta_only = 0;
+    call.buffer_len = call.stored_len;
+    call.buffer = malloc(call.buffer_len + 1);
+    status = kvr_do(client, &call);
+    if (status != KVR_OK) {
+        free(call.buffer);
+        return status;
+    }
+    fake.views++;
+    *view = (struct kvr_view){
+        .data = call.buffer, .ref = call.ref, .len = call.stored_len, .tier = call.tier};
+    return KVR_OK;
+}
+
+enum kvr_status kvr_match_views(struct kvr_client *client, const struct kvr_key *keys,
+                                size_t nr_keys, struct kvr_view *views, uint32_t *prefix)
+{
+    for (*prefix = 0; *prefix < nr_keys; ++*prefix)
+        if (kvr_get_view(client, keys[*prefix].data, keys[*prefix].len, &views[*prefix]) != KVR_OK)
+            break;
+    return KVR_OK;
+}
+
+void kvr_release(struct kvr_client *client, const struct kvr_view *views, size_t n)
+{
+    (void)client;
+    fake.views -= n;
+    for (size_t i = 0; i < n; i++)
+        free((void *)(uintptr_t)views[i].data);
 }
 
 enum kvr_status kvr_ping(struct kvr_client *client, uint64_t *rtt_ns)

@@ -16,6 +16,7 @@ struct fake {
     /* written by the fake */
     char url[128];                                  /* of the last kvr_open */
     uint64_t gets, puts, touches, matches, parents; /* parents: PUTs with a hint of one */
+    uint64_t views;                                 /* held now */
 };
 extern struct fake fake;
 

@@ -49,6 +49,31 @@ Test(bench, finds_every_wrong_value_and_exits_with_1)
     cli_output_free(&o);
 }
 
+Test(bench, looks_at_hits_in_place_and_lets_go_of_all)
+{
+    struct cli_output o;
+    json_t *json;
+
+    fake = (struct fake){0};
+    o = run_cli("bench", "--ops", "get:3,match:1", "--view", "--count", "4000", "--keys", "100",
+                "--size", "64", "--chain", "16", "--server", "shm:///run/here", "--json", "--quiet",
+                NULL);
+    json = cli_output_json(&o);
+    cr_assert_eq(o.code, 0);
+    cr_assert_str_eq(fake.url, "shm:///run/here");
+    cr_assert_eq(fake.views, 0);
+    cr_assert_gt(op_number(json, "get", "ops"), 2000);
+    cr_assert_gt(op_number(json, "match", "ops"), 500);
+    cr_assert_eq(json_get_number(json, "corrupt"), 0);
+    json_decref(json);
+    cli_output_free(&o);
+    fake.flip_every = 100;
+    o = run_cli("bench", "--ops", "get", "--view", "--count", "2000", "--keys", "100", "--server",
+                "shm:///run/here", "--json", "--quiet", NULL);
+    cr_assert_eq(o.code, 1, "a wrong byte is found there too");
+    cli_output_free(&o);
+}
+
 Test(bench, fills_what_it_misses)
 {
     struct cli_output o = run_cli("bench", "--ops", "get", "--count", "10000", "--keys", "200",

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this folder know of a client: struct client, one for each slot of the table;
+ * in it a struct side for each poll core, the core's own; and struct port, a core's part of the
+ * whole. The main thread makes and frees all of it; the words that both look at are atomic:
+ *
+ *   main  fills clients[slot], then sets its bit in present (release); the core acquires it
+ *   main  sets its bit in leaving; the core ends its side bit by bit, then stores gone (release)
+ *   main  when all sides are gone, clears the bit in present; each core copies present once a turn
+ *         and says so in seen (release); when no seen has the bit any more, the client is freed */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cacheline.h"
+#include "base/hash.h"
+#include "base/spsc.h"
+#include "dataplane/core.h"
+#include "dataplane/local/local.h"
+#include "shm/segment.h"
+
+#define SIDE_BUFFERS 16u /* requests of one client in work at one core */
+#define SIDE_STORES 8u   /* of them, values being copied */
+#define REPLY_MAX_64 63u /* most bytes of a reply in a cell, in units of 64 */
+#define MARK_ADD 0x80u   /* in the mark of a reserved block: id << 8 | ADD | ticket */
+
+_Static_assert(KVR_TICKETS <= MARK_ADD, "a ticket and ADD share the low byte of a mark");
+_Static_assert(REPLY_MAX_64 * 64u <= SEGMENT_MESSAGE_MAX, "the largest reply fits a cell");
+_Static_assert(LOCAL_CLIENTS_MAX == 64, "a bit for each client");
+
+/* A place that is being written. */
+struct place {
+    uint64_t ref; /* 0: none under this ticket */
+    struct key_hash hash;
+    uint32_t block, value_len;
+    uint32_t seq; /* of the PLACE; 0: made by an earlier run */
+    uint8_t idx;
+    bool add;
+};
+
+/* A value on its way from a client's staging into a reserved block. */
+struct store {
+    const uint8_t *from; /* the client's memory: may change at any time */
+    uint8_t *to;
+    uint32_t len;
+    unsigned slot;
+    uint32_t at, crc;   /* copy worker: bytes copied; their CRC32C, taken from the copy */
+    struct store *next; /* copy worker */
+    uint32_t done;      /* atomic: the copy worker has let go */
+    /* The core's own. */
+    bool used;
+    uint8_t idx;
+    uint16_t partition;
+    uint32_t block;
+    const struct request *request; /* NULL: nobody waits for it any more */
+};
+
+/* A partition's rings as its owner sees them. The indexes are its own: the shared ones are written
+ * for the client, and read again only by the next run. */
+struct ring {
+    struct segment_rings at;
+    uint32_t request_head, completion_tail, access_head;
+    uint64_t session; /* that may write; 0 = none yet */
+    struct place places[KVR_TICKETS];
+};
+
+struct side;
+
+struct buffer {
+    struct side *home;
+    struct request request;
+    uint8_t bytes[SEGMENT_MESSAGE_MAX];
+};
+
+struct side {
+    struct client *client;
+    uint32_t free; /* atomic, bit per buffer: the core takes, whoever releases gives */
+    unsigned turn; /* where the next look at the rings begins */
+    unsigned nr_stores;
+    unsigned nr_waiting;
+    struct request *waiting, **waiting_tail;
+    struct session_table *sessions;
+    struct store stores[SIDE_STORES];
+    bool ending;
+    bool gone; /* atomic */
+    unsigned nr_rings;
+    struct ring *rings; /* of partition p: rings[p / nr_cores] */
+    struct buffer *buffers;
+};
+
+/* Main thread, but for what is marked. */
+struct client {
+    struct local_spec spec;
+    struct segment segment;
+    unsigned slot;
+    uint64_t serial; /* order of adding */
+    const char *why; /* of its end; NULL: lives */
+    bool hidden;     /* out of present, cores may not have seen that yet */
+    uint64_t over_since_ns;
+    cache_aligned uint64_t taken; /* atomic: bytes of values in open places and stores */
+    struct side **sides;          /* nr_cores */
+};
+
+/* A core's part; transport is the first field. */
+struct port {
+    struct transport transport;
+    struct local *local;
+    struct core *core; /* NULL: none runs here. Main thread writes while it does not run */
+    unsigned index;
+    uint64_t present;            /* as of this turn */
+    uint64_t serving;            /* of them, those that do not leave */
+    unsigned next;               /* client whose turn it is first */
+    unsigned next_access;        /* whose access rings are looked at */
+    struct spsc copies;          /* to the copy worker: struct store * */
+    cache_aligned uint64_t seen; /* atomic */
+};
+
+struct local {
+    struct arena *arena;
+    struct reclaimer *reclaimer;
+    struct copier *copier;
+    unsigned nr_cores;
+    int epoll_fd;
+    uint64_t serial;
+    cache_aligned uint64_t present, leaving;   /* atomic, bit per slot */
+    struct client *clients[LOCAL_CLIENTS_MAX]; /* read under present, or with a request of it */
+    struct port *ports[];
+};
+
+static inline struct client *request_client(const struct core *core, const struct request *request)
+{
+    return ((const struct port *)(const void *)core->local)->local->clients[request->local - 1];
+}
+
+static inline struct side *request_side(const struct core *core, const struct request *request)
+{
+    return request_client(core, request)->sides[core->index];
+}
+
+/* Of a partition that the core owns. */
+static inline struct ring *side_ring(const struct core *core, struct side *side, unsigned partition)
+{
+    return &side->rings[partition / core->nr_cores];
+}
+
+static inline unsigned ring_partition(const struct core *core, unsigned i)
+{
+    return core->index + i * core->nr_cores;
+}
+
+/* Whether the client may have len more bytes in places and stores; if so it has. */
+static inline bool client_take(struct client *client, uint32_t len, uint64_t most)
+{
+    if (__atomic_add_fetch(&client->taken, len, __ATOMIC_RELAXED) <= most)
+        return true;
+    __atomic_sub_fetch(&client->taken, len, __ATOMIC_RELAXED);
+    return false;
+}
+
+static inline void client_give(struct client *client, uint32_t len)
+{
+    __atomic_sub_fetch(&client->taken, len, __ATOMIC_RELAXED);
+}
+
+/* local.c */
+struct side *side_create(const struct local *local, struct client *client, unsigned core);
+void side_destroy(struct side *side);
+
+/* rings.c. The client's slot is the peer's port, the ring's partition its local_port. */
+extern const struct transport_ops rings_ops;
+
+/* access.c. Tells the policy what one client hit since the last look. */
+void accesses_drain(struct port *port, struct side *side);
+
+/* place.c */
+/* Gives up all that the client has not sealed at this core. */
+void places_drop(struct core *core, struct side *side);
+/* Takes up what is reserved in the core's partitions since an earlier run. */
+void places_rebuild(struct port *port);
+
+/* store.c */
+/* Lets go of copies that nobody waits for any more, when the worker has. */
+void stores_poll(struct core *core, struct side *side);
