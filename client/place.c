@@ -233,22 +233,33 @@ static enum placed check_place(const struct kvr_client *client, const struct dat
     return PLACED;
 }
 
-static void placed(struct kvr_client *client, struct datagram *datagram, unsigned entry,
-                   const struct kvr_place_rep *rep)
+/* The verdict is asked for once: a repetition that still waited may be taken at any time, and then
+ * the place is no longer to be touched for good. */
+static void not_placed(struct kvr_client *client, struct datagram *datagram, unsigned entry,
+                       enum placed verdict)
 {
     struct task *task = datagram->entries[entry].task;
-    enum placed verdict = check_place(client, datagram, rep, task->total);
 
     datagram_close(datagram, entry);
     if (verdict == PLACED_WRONG) {
         task_end(client, task, KVR_PROTOCOL);
         return;
     }
-    if (verdict == PLACED_AGAIN) {
-        place_restart(client, task);
-        task_ready(task);
+    place_restart(client, task);
+    task_ready(task);
+}
+
+static void placed(struct kvr_client *client, struct datagram *datagram, unsigned entry,
+                   const struct kvr_place_rep *rep)
+{
+    struct task *task = datagram->entries[entry].task;
+    enum placed verdict = check_place(client, datagram, rep, task->total);
+
+    if (verdict != PLACED) {
+        not_placed(client, datagram, entry, verdict);
         return;
     }
+    datagram_close(datagram, entry);
     task->ref = rep->ref;
     task->phase = PHASE_SEAL;
     task->crc = copy_crc(mount_of(client)->arena.data + rep->place, task->call->value, task->total);
@@ -354,7 +365,7 @@ static void reserve_answer(struct kvr_client *client, struct datagram *datagram,
     }
     verdict = check_place(client, datagram, rep, task->total);
     if (verdict != PLACED) {
-        placed(client, datagram, entry, rep);
+        not_placed(client, datagram, entry, verdict);
         return;
     }
     *place = (struct kvr_place){.data = mount_of(client)->arena.data + rep->place,

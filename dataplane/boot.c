@@ -13,21 +13,24 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "dataplane/adopt.h"
 #include "dataplane/control.h"
 #include "dataplane/core.h"
 #include "dataplane/eth/eal.h"
 #include "dataplane/eth/eal_log.h"
 #include "dataplane/eth/port.h"
 #include "dataplane/eth/transport.h"
+#include "dataplane/local/local.h"
 #include "dataplane/note.h"
 #include "shm/evict.h"
 #include "shm/populate.h"
 #include "shm/reclaim.h"
 
-#define LINK_LOOK_MS 1000 /* between looks at the port's link */
+#define TURN_MS 100u       /* of the main thread, at least */
+#define LINK_LOOK_MS 1000u /* between looks at the port's link */
 
 struct dataplane {
-    int index_fd, data_fd;
+    const struct arguments *arguments;
     struct settings settings;
     unsigned nr_cores;
     struct cpu_plan cpus;
@@ -36,6 +39,7 @@ struct dataplane {
     struct port port;
     struct populator *populator; /* NULL: not wanted */
     struct reclaimer *reclaimer;
+    struct local *local;
     struct handoff *handoff;
     struct cookie_keys *cookies;
     struct transport *transports[KVR_PARTITIONS_MAX];
@@ -60,7 +64,8 @@ static struct live_settings live_of(const struct settings *settings)
 
 static int start_arena(struct dataplane *d, struct fault *fault)
 {
-    int rc = arena_attach(d->index_fd, d->data_fd, ARENA_WRITE_INDEX | ARENA_WRITE_DATA, &d->arena);
+    int rc = arena_attach(d->arguments->index_fd, d->arguments->data_fd,
+                          ARENA_WRITE_INDEX | ARENA_WRITE_DATA, &d->arena);
 
     if (rc)
         return fault_set(fault, rc, "arena cannot be attached (%s): %s", strerror(-rc),
@@ -150,6 +155,28 @@ static void stop_reclaimer(struct dataplane *d)
     reclaimer_destroy(d->reclaimer);
 }
 
+/* Clients that lived before this process did: before anything of theirs could be reused. */
+static int start_local(struct dataplane *d, struct fault *fault)
+{
+    const struct arguments *arguments = d->arguments;
+    int rc = local_create(&d->arena, d->reclaimer, d->nr_cores, &d->local);
+
+    if (rc)
+        return fault_set(fault, rc, "copy worker does not start: %s", strerror(-rc));
+    for (unsigned i = 0; i < arguments->nr_clients; i++) {
+        rc = local_add(d->local, &arguments->clients[i]);
+        if (rc)
+            control_say("client-gone %u it cannot be taken over: %s", arguments->clients[i].id,
+                        strerror(-rc));
+    }
+    return 0;
+}
+
+static void stop_local(struct dataplane *d)
+{
+    local_destroy(d->local);
+}
+
 static int start_transports(struct dataplane *d, struct fault *fault)
 {
     struct core_stats *stats[KVR_PARTITIONS_MAX];
@@ -185,11 +212,22 @@ static void stop_shared(struct dataplane *d)
     cookie_keys_destroy(d->cookies);
 }
 
+/* Its thread has ended. */
+static void audit(const struct core *core)
+{
+    for (unsigned p = 0; p < core->nr_partitions; p++)
+        if (core->partitions[p] && partition_audit(core->partitions[p]) == 0)
+            log_info("audit of partition %u: all agrees", p);
+        else if (core->partitions[p])
+            log_error("audit of partition %u: it contradicts itself", p);
+}
+
 static void stop_cores(struct dataplane *d)
 {
     for (unsigned i = d->nr_cores; i-- > 0;) {
-        if (d->cores[i])
-            core_destroy(d->cores[i]);
+        if (d->cores[i] && d->settings.audit_on_stop)
+            audit(d->cores[i]);
+        core_destroy(d->cores[i]);
         d->cores[i] = NULL;
     }
 }
@@ -219,6 +257,7 @@ static int start_cores(struct dataplane *d, struct fault *fault)
         .handoff = d->handoff,
         .cookies = d->cookies,
         .reclaimer = d->reclaimer,
+        .local = d->local,
         .live = live_of(&d->settings),
         .sessions_max = (uint32_t)d->settings.sessions_max,
         .uploads_max = (uint32_t)d->settings.uploads_max,
@@ -228,6 +267,7 @@ static int start_cores(struct dataplane *d, struct fault *fault)
     };
     int rc;
 
+    arena_recovery_begin(&d->arena);
     for (unsigned i = 0; i < d->nr_cores; i++) {
         options.index = i;
         options.transport = d->transports[i];
@@ -246,6 +286,7 @@ static int start_cores(struct dataplane *d, struct fault *fault)
         sum.dropped_damaged += found.dropped_damaged;
         sum.dropped_expired += found.dropped_expired;
     }
+    arena_recovery_end(&d->arena);
     tell_recovery(&sum);
     return 0;
 }
@@ -311,6 +352,7 @@ static const struct {
     {start_eal, stop_eal},               /* DPDK, and the threads that become poll cores */
     {start_port, stop_port},             /* device, packet buffers, queues */
     {start_reclaimer, stop_reclaimer},   /* grace periods for the partitions */
+    {start_local, stop_local},           /* clients on this host, and the copy worker */
     {start_transports, stop_transports}, /* each core's side of the port */
     {start_shared, stop_shared},         /* cookies and rings between cores */
     {start_cores, stop_cores},           /* partitions with what survived, sessions, uploads */
@@ -332,8 +374,7 @@ int dataplane_start(const struct arguments *arguments, struct dataplane **out, s
 
     if (!d)
         return fault_set(fault, -ENOMEM, "out of memory");
-    d->index_fd = arguments->index_fd;
-    d->data_fd = arguments->data_fd;
+    d->arguments = arguments;
     d->settings = arguments->settings;
     d->nr_cores = d->settings.workers <= KVR_PARTITIONS_MAX ? (unsigned)d->settings.workers : 0;
     if (getrandom(&d->boot_id, sizeof(d->boot_id), 0) != sizeof(d->boot_id))
@@ -404,17 +445,77 @@ static void change(struct dataplane *d, const struct control_command *command)
     control_say("ok");
 }
 
+static void client_add(struct dataplane *d, const struct local_spec *client)
+{
+    int rc = local_add(d->local, client);
+
+    if (rc)
+        control_say("error client %u: %s", client->id, strerror(-rc));
+    else
+        control_say("ok");
+}
+
+static void client_drop(struct dataplane *d, uint32_t id)
+{
+    int rc = local_drop(d->local, id);
+
+    if (rc)
+        control_say("error client %u: %s", id, strerror(-rc));
+    else
+        control_say("ok");
+}
+
+static void client_gone(void *context, uint32_t id, const char *why)
+{
+    (void)context;
+    control_say("client-gone %u %s", id, why);
+}
+
+static bool client_at(void *context, unsigned i, struct local_spec *client)
+{
+    return local_client(context, i, client);
+}
+
+static void tell_all(struct dataplane *d)
+{
+    struct adopt_told told = {.index_fd = d->arguments->index_fd,
+                              .data_fd = d->arguments->data_fd,
+                              .roster_fd = d->arguments->roster_fd,
+                              .settings = &d->settings,
+                              .client = client_at,
+                              .context = d->local};
+
+    adopt_tell(&told);
+}
+
+static void serve_event(struct dataplane *d, enum control_event event,
+                        const struct control_command *command)
+{
+    if (event == CONTROL_SET)
+        change(d, command);
+    else if (event == CONTROL_CLIENT_ADD)
+        client_add(d, &command->client);
+    else if (event == CONTROL_CLIENT_DROP)
+        client_drop(d, command->client.id);
+    else if (event == CONTROL_ADOPT)
+        tell_all(d);
+}
+
 void dataplane_serve(struct dataplane *d)
 {
     struct control_command command;
     enum control_event event;
+    uint64_t now = clock_ns(), looked_ns = now;
 
     say_ready(d);
-    while ((event = control_wait(LINK_LOOK_MS, &command)) != CONTROL_STOP) {
-        if (event == CONTROL_SET)
-            change(d, &command);
-        else
-            port_watch(&d->port);
+    while ((event = control_wait(TURN_MS, local_fd(d->local), &command)) != CONTROL_STOP) {
+        serve_event(d, event, &command);
+        now = clock_ns();
+        local_tick(d->local, now, client_gone, NULL);
+        if (now - looked_ns < LINK_LOOK_MS * NS_PER_MS)
+            continue;
+        looked_ns = now;
+        port_watch(&d->port);
     }
     log_info("stopping");
 }

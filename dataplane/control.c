@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads commands line by line from the control socket, and signals from a signalfd. */
+/* Reads commands line by line from the control socket, with the descriptors that came beside them,
+ * and signals from a signalfd. While there is no kvraild it waits for one. */
 #include "dataplane/control.h"
 
 #include <errno.h>
@@ -7,20 +8,26 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "dataplane/adopt.h"
+#include "dataplane/arguments.h"
 #include "dataplane/note.h"
+#include "shm/attach.h"
 
 static int ctl = -1, signals = -1;
 static char input[512];
 static size_t input_len;
 static bool overlong; /* the rest of a line that did not fit is being skipped */
+static int came[4];   /* descriptors that no line has taken yet */
+static unsigned nr_came;
 
-int control_open(int ctl_fd)
+int control_open(int ctl_fd, int adopt)
 {
     sigset_t set;
 
@@ -34,7 +41,13 @@ int control_open(int ctl_fd)
     if (signals < 0)
         return -errno;
     ctl = ctl_fd;
-    return 0;
+    return adopt_open(adopt);
+}
+
+static void came_close(void)
+{
+    while (nr_came)
+        close(came[--nr_came]);
 }
 
 void control_close(void)
@@ -43,22 +56,39 @@ void control_close(void)
         close(ctl);
     close(signals);
     ctl = signals = -1;
+    came_close();
+    adopt_close();
 }
 
-static void say(const char *kind, const char *format, va_list args)
+static void say(const int *fds, unsigned nr, const char *format, va_list args)
 {
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CONTROL_FDS_MAX * sizeof(int))] = {0};
     char line[768];
-    size_t len = (size_t)snprintf(line, sizeof(line), "%s", kind);
+    struct iovec iov = {.iov_base = line};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    size_t len;
 
-    if (ctl < 0)
-        return;
-    vsnprintf(line + len, sizeof(line) - len - 1, format, args);
+    vsnprintf(line, sizeof(line) - 1, format, args);
     for (char *c = line; *c; c++)
         if (*c == '\n')
             *c = ' ';
+    adopt_remember(line);
+    if (ctl < 0)
+        return;
     len = strlen(line);
     line[len++] = '\n';
-    if (send(ctl, line, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE)
+    iov.iov_len = len;
+    if (nr) {
+        struct cmsghdr *cmsg = (struct cmsghdr *)(void *)control;
+
+        msg.msg_control = control;
+        msg.msg_controllen = CMSG_SPACE(nr * sizeof(int));
+        *cmsg = (struct cmsghdr){.cmsg_len = CMSG_LEN(nr * sizeof(int)),
+                                 .cmsg_level = SOL_SOCKET,
+                                 .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(cmsg), fds, nr * sizeof(int));
+    }
+    if (sendmsg(ctl, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE)
         log_warning("control socket takes no line (%s): %.*s", strerror(errno), (int)len - 1, line);
 }
 
@@ -67,7 +97,16 @@ void control_say(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    say("", format, args);
+    say(NULL, 0, format, args);
+    va_end(args);
+}
+
+void control_say_fds(const int *fds, unsigned nr, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say(fds, nr < CONTROL_FDS_MAX ? nr : CONTROL_FDS_MAX, format, args);
     va_end(args);
 }
 
@@ -83,18 +122,10 @@ void note(const char *format, ...)
     control_say("note %s", text);
 }
 
-static enum control_event read_line(char *line, struct control_command *command)
+static enum control_event read_set(char *key, struct control_command *command)
 {
-    char *key, *value;
+    char *value = strchr(key, ' ');
 
-    if (!strcmp(line, "stop"))
-        return CONTROL_STOP;
-    if (strncmp(line, "set ", 4)) {
-        control_say("error unknown command");
-        return CONTROL_TICK;
-    }
-    key = line + 4;
-    value = strchr(key, ' ');
     if (!value || (size_t)(value - key) >= sizeof(command->key) ||
         strlen(value + 1) >= sizeof(command->value)) {
         control_say("error expected: set KEY VALUE");
@@ -104,6 +135,48 @@ static enum control_event read_line(char *line, struct control_command *command)
     memcpy(command->key, key, strlen(key) + 1);
     memcpy(command->value, value, strlen(value) + 1);
     return CONTROL_SET;
+}
+
+static enum control_event read_client_add(const char *words, struct control_command *command)
+{
+    if (nr_came < 2 || client_words(words, ' ', &command->client) < 0) {
+        control_say("error expected: client-add ID PID UID WRITE PINNED_MAX, two descriptors");
+        came_close();
+        return CONTROL_TICK;
+    }
+    command->client.segment_fd = came[0];
+    command->client.pidfd = came[1];
+    nr_came -= 2;
+    memmove(came, came + 2, nr_came * sizeof(came[0]));
+    return CONTROL_CLIENT_ADD;
+}
+
+static enum control_event read_client_drop(const char *word, struct control_command *command)
+{
+    char *end;
+    unsigned long id = strtoul(word, &end, 10);
+
+    if (end == word || *end || id < 1 || id > CLIENT_ID_MAX) {
+        control_say("error expected: client-drop ID");
+        return CONTROL_TICK;
+    }
+    command->client = (struct local_spec){.id = (uint32_t)id};
+    return CONTROL_CLIENT_DROP;
+}
+
+static enum control_event read_line(char *line, struct control_command *command)
+{
+    if (!strcmp(line, "stop"))
+        return CONTROL_STOP;
+    if (!strncmp(line, "set ", 4))
+        return read_set(line + 4, command);
+    if (!strncmp(line, "client-add ", 11))
+        return read_client_add(line + 11, command);
+    if (!strncmp(line, "client-drop ", 12))
+        return read_client_drop(line + 12, command);
+    control_say("error unknown command");
+    came_close();
+    return CONTROL_TICK;
 }
 
 /* The next whole line of the input, if there is one. */
@@ -131,32 +204,68 @@ static bool take_line(char *line)
     return true;
 }
 
+/* Takes over the descriptors that came; more than there is room for are closed. */
+static void came_add(struct msghdr *msg)
+{
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+        size_t bytes = cmsg->cmsg_len - CMSG_LEN(0);
+
+        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(cmsg) + at, sizeof(fd));
+            if (nr_came < sizeof(came) / sizeof(came[0]))
+                came[nr_came++] = fd;
+            else
+                close(fd);
+        }
+    }
+}
+
 static void receive(void)
 {
-    ssize_t len = recv(ctl, input + input_len, sizeof(input) - input_len, MSG_DONTWAIT);
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CONTROL_FDS_MAX * sizeof(int))];
+    struct iovec iov = {.iov_base = input + input_len, .iov_len = sizeof(input) - input_len};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    ssize_t len = recvmsg(ctl, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
     if (len > 0) {
         input_len += (size_t)len;
+        came_add(&msg);
     } else if (len == 0 || (errno != EAGAIN && errno != EINTR)) {
         /* kvraild went away; the dataplane serves on. */
         log_info("control socket closed: serving on without kvraild");
         close(ctl);
         ctl = -1;
+        input_len = 0;
+        overlong = false;
+        came_close();
     }
 }
 
-enum control_event control_wait(int timeout_ms, struct control_command *command)
+enum control_event control_wait(int timeout_ms, int also_fd, struct control_command *command)
 {
-    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN}, {.fd = ctl, .events = POLLIN}};
+    struct pollfd fds[3] = {{.fd = signals, .events = POLLIN},
+                            {.fd = ctl >= 0 ? ctl : adopt_fd(), .events = POLLIN},
+                            {.fd = also_fd, .events = POLLIN}};
     struct signalfd_siginfo signal_seen;
     char line[sizeof(input)];
 
     if (take_line(line))
         return read_line(line, command);
-    if (poll(fds, 2, timeout_ms) <= 0)
+    if (poll(fds, 3, timeout_ms) <= 0)
         return CONTROL_TICK;
     if (fds[0].revents && read(signals, &signal_seen, sizeof(signal_seen)) > 0)
         return CONTROL_STOP;
+    if (fds[1].revents && ctl < 0) {
+        ctl = adopt_accept();
+        return ctl < 0 ? CONTROL_TICK : CONTROL_ADOPT;
+    }
     if (fds[1].revents) {
         receive();
         if (take_line(line))

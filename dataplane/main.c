@@ -38,9 +38,9 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     log_set_level(level);
-    rc = control_open(arguments.ctl_fd);
+    rc = control_open(arguments.ctl_fd, arguments.adopt_fd);
     if (rc) {
-        log_error("signals cannot be taken: %s", strerror(-rc));
+        log_error("signals or the next kvraild cannot be waited for: %s", strerror(-rc));
         return EXIT_FAILURE;
     }
     rc = serve(&arguments);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 void settings_defaults(struct settings *settings)
@@ -58,13 +59,13 @@ static int set_flag(bool *field, const char *value)
     return 0;
 }
 
+static const char *const idle_names[] = {
+    [IDLE_SPIN] = "spin", [IDLE_PAUSE] = "pause", [IDLE_SLEEP] = "sleep"};
+
 static int set_idle(enum idle_policy *field, const char *value)
 {
-    static const char *const names[] = {
-        [IDLE_SPIN] = "spin", [IDLE_PAUSE] = "pause", [IDLE_SLEEP] = "sleep"};
-
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (!strcmp(value, names[i])) {
+    for (unsigned i = 0; i < sizeof(idle_names) / sizeof(idle_names[0]); i++) {
+        if (!strcmp(value, idle_names[i])) {
             *field = (enum idle_policy)i;
             return 0;
         }
@@ -83,4 +84,21 @@ int settings_set(struct settings *settings, const char *key, const char *value, 
         return live && !(may_change) ? -EBUSY : set_##kind(TARGET_##kind(name), value);
     SETTINGS_LIST(SET)
     return -ENOENT;
+}
+
+bool settings_text(const struct settings *settings, unsigned i, char *text, size_t size)
+{
+    unsigned at = 0;
+
+#define TEXT_text(name) snprintf(text, size, "%s %s", #name, settings->name)
+#define TEXT_number(name) snprintf(text, size, "%s %llu", #name, (unsigned long long)settings->name)
+#define TEXT_flag(name) snprintf(text, size, "%s %d", #name, settings->name)
+#define TEXT_idle(name) snprintf(text, size, "%s %s", #name, idle_names[settings->name])
+#define TEXT(kind, name, init, live)                                                               \
+    if (at++ == i) {                                                                               \
+        TEXT_##kind(name);                                                                         \
+        return true;                                                                               \
+    }
+    SETTINGS_LIST(TEXT)
+    return false;
 }

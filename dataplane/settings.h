@@ -2,18 +2,30 @@
 /* What the dataplane can be told: the start arguments and the live changes. kvraild's option table
  * has the same names, checks the ranges, and passes them on:
  *
- *   kvrail-dataplane --index-fd N --data-fd N --ctl-fd N --set KEY=VALUE ...
+ *   kvrail-dataplane --index-fd N --data-fd N --ctl-fd N --adopt-fd N --roster-fd N
+ *                    --client ID:PID:UID:WRITE:PINNED_MAX:SEGMENT_FD:PIDFD .. --set KEY=VALUE ..
  *
- * ctl-fd is one end of a Unix stream socketpair, lines of text:
+ * A client is a local one that lived before this dataplane: recovery spares what it holds and what
+ * it is writing. roster-fd is only kept open, for the next kvraild (controlplane/roster.h).
+ *
+ * ctl-fd is one end of a Unix stream socketpair, lines of text, some with descriptors beside them
+ * (SCM_RIGHTS):
  *   dataplane -> kvraild   "note TEXT"    something is missing or degraded; any time
  *                          "recovered kept=N kept_bytes=N kept_reserved=N dropped_unsealed=N
  *                                     dropped_damaged=N dropped_expired=N"   what an arena held
  *                          "ready mac=M mtu=N address4=A address6=A hugepages=0|1 cores=LIST"
  *                          "failed TEXT"  one line what is wrong and how to mend it; then it exits
- *                          "ok" / "error TEXT"   answer to a command
+ *                          "ok" / "error TEXT"   answer to a command, in their order
+ *                          "client-gone ID WHY"  it has let go of all that the client had; any time
  *   kvraild -> dataplane   "stop"         drain and exit 0
  *                          "set KEY VALUE"
- * End of file on ctl-fd does not stop the dataplane. */
+ *                          "client-add ID PID UID WRITE PINNED_MAX" + its segment, its pidfd
+ *                          "client-drop ID"
+ * End of file on ctl-fd does not stop the dataplane. It then waits on adopt-fd, a bound Unix stream
+ * socket on which it listens, for the next kvraild. That connection becomes its ctl-fd, and it
+ * says: "adopted ADOPT_VERSION VERSION"   of the program "arena" + index, data, roster "client ID
+ * PID UID WRITE PINNED_MAX" + segment, pidfd   for each "setting KEY VALUE"   for each, as it is in
+ * force then its notes, "recovered ..", "ready .." once more */
 #pragma once
 
 #include <stdbool.h>
@@ -50,11 +62,13 @@ enum idle_policy { IDLE_SPIN, IDLE_PAUSE, IDLE_SLEEP };
     X(number, lease_max_ms, 10000, 1)                                                              \
     X(number, deadline_default_ms, 1000, 1)                                                        \
     X(flag, verify_on_start, 0, 0)                                                                 \
+    X(flag, audit_on_stop, 0, 0)                                                                   \
     X(flag, populate, 1, 0)  /* make all memory present in the background */                       \
     X(text, eal_args, "", 0) /* more arguments for EAL, split at spaces */                         \
     X(text, log_level, "info", 1)
 
 #define SETTING_TEXT_MAX 256
+#define ADOPT_VERSION 1
 
 struct settings {
 #define SETTING_text(name) char name[SETTING_TEXT_MAX];
@@ -71,3 +85,6 @@ void settings_defaults(struct settings *settings);
  * -EBUSY. */
 [[nodiscard]] int settings_set(struct settings *settings, const char *key, const char *value,
                                bool live);
+/* "KEY VALUE" of the i-th setting, as settings_set takes it; false beyond the last. */
+[[nodiscard]] bool settings_text(const struct settings *settings, unsigned i, char *text,
+                                 size_t size);

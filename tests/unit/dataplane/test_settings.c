@@ -66,3 +66,24 @@ Test(settings, only_some_change_while_running)
     cr_assert_eq(settings_set(&settings, "color", "red", true), -ENOENT);
     cr_assert_eq(settings.workers, 1);
 }
+
+Test(settings, what_is_written_is_read_back)
+{
+    struct settings other;
+    char text[SETTING_TEXT_MAX + 64];
+    unsigned nr = 0;
+
+    cr_assert_eq(settings_set(&settings, "idle", "pause", false), 0);
+    cr_assert_eq(settings_set(&settings, "device", "net_null0,a=b c", false), 0);
+    cr_assert_eq(settings_set(&settings, "ipv6", "", false), 0);
+    cr_assert_eq(settings_set(&settings, "populate", "0", false), 0);
+    settings_defaults(&other);
+    for (; settings_text(&settings, nr, text, sizeof(text)); nr++) {
+        char *value = strchr(text, ' ');
+
+        *value++ = '\0';
+        cr_assert_eq(settings_set(&other, text, value, false), 0, "%s", text);
+    }
+    cr_assert_gt(nr, 20);
+    cr_assert_eq(memcmp(&settings, &other, sizeof(settings)), 0);
+}
