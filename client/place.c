@@ -78,6 +78,10 @@ static enum prepared place_prepare(struct kvr_client *client, struct task *task)
 
     if (task->holds)
         return PREPARE_SEND;
+    if (task->call->value_len > mount->pinned_max) {
+        task->call->status = KVR_LIMIT; /* also when nothing else is held */
+        return PREPARE_DONE;
+    }
     if (!ticket_take(mount, task->link->partition, &task->ticket))
         return PREPARE_WAIT;
     task->holds = true;
@@ -229,22 +233,33 @@ static enum placed check_place(const struct kvr_client *client, const struct dat
     return PLACED;
 }
 
-static void placed(struct kvr_client *client, struct datagram *datagram, unsigned entry,
-                   const struct kvr_place_rep *rep)
+/* The verdict is asked for once: a repetition that still waited may be taken at any time, and then
+ * the place is no longer to be touched for good. */
+static void not_placed(struct kvr_client *client, struct datagram *datagram, unsigned entry,
+                       enum placed verdict)
 {
     struct task *task = datagram->entries[entry].task;
-    enum placed verdict = check_place(client, datagram, rep, task->total);
 
     datagram_close(datagram, entry);
     if (verdict == PLACED_WRONG) {
         task_end(client, task, KVR_PROTOCOL);
         return;
     }
-    if (verdict == PLACED_AGAIN) {
-        place_restart(client, task);
-        task_ready(task);
+    place_restart(client, task);
+    task_ready(task);
+}
+
+static void placed(struct kvr_client *client, struct datagram *datagram, unsigned entry,
+                   const struct kvr_place_rep *rep)
+{
+    struct task *task = datagram->entries[entry].task;
+    enum placed verdict = check_place(client, datagram, rep, task->total);
+
+    if (verdict != PLACED) {
+        not_placed(client, datagram, entry, verdict);
         return;
     }
+    datagram_close(datagram, entry);
     task->ref = rep->ref;
     task->phase = PHASE_SEAL;
     task->crc = copy_crc(mount_of(client)->arena.data + rep->place, task->call->value, task->total);
@@ -338,13 +353,19 @@ static void reserve_answer(struct kvr_client *client, struct datagram *datagram,
     struct kvr_place *place = piece_of(task)->place;
     enum placed verdict;
 
+    /* Nobody else gives back what the same thread would have to. */
+    if (record->op == KVR_PLACE && record->status == KVR_LIMIT) {
+        datagram_close(datagram, entry);
+        task_end(client, task, KVR_LIMIT);
+        return;
+    }
     if (record->op != KVR_PLACE || record->status != KVR_OK) {
         place_answer(client, datagram, entry, record);
         return;
     }
     verdict = check_place(client, datagram, rep, task->total);
     if (verdict != PLACED) {
-        placed(client, datagram, entry, rep);
+        not_placed(client, datagram, entry, verdict);
         return;
     }
     *place = (struct kvr_place){.data = mount_of(client)->arena.data + rep->place,

@@ -133,6 +133,7 @@ static void proceed(struct kvr_client *client, struct task *task)
         wait_a_moment(client, task);
         break;
     case PREPARE_DONE:
+        client->now_ns = clock_ns(); /* it may have copied a lot */
         task_end(client, task, task->call->status);
         break;
     }

@@ -212,11 +212,22 @@ static void stop_shared(struct dataplane *d)
     cookie_keys_destroy(d->cookies);
 }
 
+/* Its thread has ended. */
+static void audit(const struct core *core)
+{
+    for (unsigned p = 0; p < core->nr_partitions; p++)
+        if (core->partitions[p] && partition_audit(core->partitions[p]) == 0)
+            log_info("audit of partition %u: all agrees", p);
+        else if (core->partitions[p])
+            log_error("audit of partition %u: it contradicts itself", p);
+}
+
 static void stop_cores(struct dataplane *d)
 {
     for (unsigned i = d->nr_cores; i-- > 0;) {
-        if (d->cores[i])
-            core_destroy(d->cores[i]);
+        if (d->cores[i] && d->settings.audit_on_stop)
+            audit(d->cores[i]);
+        core_destroy(d->cores[i]);
         d->cores[i] = NULL;
     }
 }

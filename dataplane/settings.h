@@ -62,6 +62,7 @@ enum idle_policy { IDLE_SPIN, IDLE_PAUSE, IDLE_SLEEP };
     X(number, lease_max_ms, 10000, 1)                                                              \
     X(number, deadline_default_ms, 1000, 1)                                                        \
     X(flag, verify_on_start, 0, 0)                                                                 \
+    X(flag, audit_on_stop, 0, 0)                                                                   \
     X(flag, populate, 1, 0)  /* make all memory present in the background */                       \
     X(text, eal_args, "", 0) /* more arguments for EAL, split at spaces */                         \
     X(text, log_level, "info", 1)

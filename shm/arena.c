@@ -100,7 +100,7 @@ static int random_u64(uint64_t *value)
     return 0;
 }
 
-static int map_segment(int fd, size_t size, bool writable, bool huge, void **address)
+int arena_map(int fd, size_t size, bool writable, bool huge, void **address)
 {
     int protection = PROT_READ | (writable ? PROT_WRITE : 0);
     /* Huge pages are reserved by mapping them, ordinary ones are had as they are touched. */
@@ -112,7 +112,7 @@ static int map_segment(int fd, size_t size, bool writable, bool huge, void **add
     return 0;
 }
 
-static int segment_create(const char *name, size_t size, bool huge, int *fd, void **address)
+static int memory_create(const char *name, size_t size, bool huge, int *fd, void **address)
 {
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | HUGE_2MIB : 0);
     int error;
@@ -124,7 +124,7 @@ static int segment_create(const char *name, size_t size, bool huge, int *fd, voi
         error = -errno;
         goto close_fd;
     }
-    error = map_segment(*fd, size, true, huge, address);
+    error = arena_map(*fd, size, true, huge, address);
     if (error)
         goto close_fd;
     return 0;
@@ -134,14 +134,14 @@ close_fd:
     return error;
 }
 
-static int segments_create(struct arena *arena, const struct geometry *shape, bool huge)
+static int memories_create(struct arena *arena, const struct geometry *shape, bool huge)
 {
     void *index = NULL, *data = NULL;
-    int error = segment_create("kvrail-index", shape->index_size, huge, &arena->index_fd, &index);
+    int error = memory_create("kvrail-index", shape->index_size, huge, &arena->index_fd, &index);
 
     if (error)
         return error;
-    error = segment_create("kvrail-data", shape->data_size, huge, &arena->data_fd, &data);
+    error = memory_create("kvrail-data", shape->data_size, huge, &arena->data_fd, &data);
     if (error) {
         munmap(index, shape->index_size);
         close(arena->index_fd);
@@ -152,38 +152,7 @@ static int segments_create(struct arena *arena, const struct geometry *shape, bo
     arena->index_size = shape->index_size;
     arena->data_size = shape->data_size;
     arena->hugepages = huge;
-    return 0;
-}
-
-/* Fresh memory is zeroes, and zeroes are empty buckets, free descriptors and free chunks: what is
- * not used yet takes no memory. */
-static int format(struct arena *arena, const struct arena_spec *spec, const struct geometry *shape)
-{
-    struct superblock *sb = arena->sb;
-    struct part_header *headers = (struct part_header *)((uint8_t *)sb + shape->parts_off);
-    int error = random_u64(&sb->arena_id);
-
-    if (error)
-        return error;
-    sb->seed = spec->seed;
-    if (!sb->seed && (error = random_u64(&sb->seed)))
-        return error;
-    sb->version = ARENA_VERSION;
-    sb->layout_hash = layout_hash();
-    sb->index_size = shape->index_size;
-    sb->data_size = shape->data_size;
-    sb->nr_partitions = shape->nr_partitions;
-    sb->nr_cores = shape->nr_cores;
-    sb->blocks_per_partition = shape->nr_blocks;
-    sb->buckets_per_partition = shape->nr_buckets;
-    sb->region_size = shape->region_size;
-    sb->created_wall_ms = clock_wall_ms();
-    sb->epoch_ns = clock_ns();
-    sb->stats_off = shape->stats_off;
-    sb->parts_off = shape->parts_off;
-    for (unsigned i = 0; i < shape->nr_partitions; i++)
-        geometry_place(shape, i, &headers[i]);
-    __atomic_store_n(&sb->magic, ARENA_MAGIC, __ATOMIC_RELEASE);
+    arena->sealed = true;
     return 0;
 }
 
@@ -222,6 +191,39 @@ static int maps_create(struct arena *arena, const struct geometry *shape)
     return 0;
 }
 
+/* Fresh memory is zeroes, and zeroes are empty buckets, free descriptors and free chunks: what is
+ * not used yet takes no memory. */
+int arena_format(struct arena *arena, const struct arena_spec *spec, const struct geometry *shape)
+{
+    struct superblock *sb = arena->sb;
+    struct part_header *headers = (struct part_header *)((uint8_t *)sb + shape->parts_off);
+    int error = random_u64(&sb->arena_id);
+
+    if (error)
+        return error;
+    sb->seed = spec->seed;
+    if (!sb->seed && (error = random_u64(&sb->seed)))
+        return error;
+    sb->version = ARENA_VERSION;
+    sb->layout_hash = layout_hash();
+    sb->index_size = shape->index_size;
+    sb->data_size = shape->data_size;
+    sb->nr_partitions = shape->nr_partitions;
+    sb->nr_cores = shape->nr_cores;
+    sb->blocks_per_partition = shape->nr_blocks;
+    sb->buckets_per_partition = shape->nr_buckets;
+    sb->region_size = shape->region_size;
+    sb->created_wall_ms = clock_wall_ms();
+    sb->epoch_ns = clock_ns();
+    arena_clock_note(arena);
+    sb->stats_off = shape->stats_off;
+    sb->parts_off = shape->parts_off;
+    for (unsigned i = 0; i < shape->nr_partitions; i++)
+        geometry_place(shape, i, &headers[i]);
+    __atomic_store_n(&sb->magic, ARENA_MAGIC, __ATOMIC_RELEASE);
+    return maps_create(arena, shape);
+}
+
 static void unmap(struct arena *arena)
 {
     munmap(arena->sb, arena->index_size);
@@ -239,7 +241,7 @@ int arena_create(const struct arena_spec *spec, struct arena *arena)
         error = geometry_choose(spec, HUGE_PAGE, &shape);
         if (error)
             return error;
-        error = segments_create(arena, &shape, true);
+        error = memories_create(arena, &shape, true);
         if (error && spec->hugepages == HUGEPAGES_REQUIRE)
             return -ENOMEM;
     }
@@ -249,14 +251,12 @@ int arena_create(const struct arena_spec *spec, struct arena *arena)
             return error;
         if (memory_available() < shape.data_size + shape.index_size)
             return -ENOMEM;
-        error = segments_create(arena, &shape, false);
+        error = memories_create(arena, &shape, false);
         if (error)
             return error;
     }
     arena->index_writable = arena->data_writable = true;
-    error = format(arena, spec, &shape);
-    if (!error)
-        error = maps_create(arena, &shape);
+    error = arena_format(arena, spec, &shape);
     if (error)
         arena_close(arena);
     return error;
@@ -276,18 +276,39 @@ static int segment_size(int fd, size_t *size, bool *huge)
     return 0;
 }
 
-/* A segment that could shrink under its readers would let whoever holds it kill them. */
-static bool sealed(int fd)
+/* A segment that could shrink under its readers would let whoever holds it kill them. So it is
+ * sealed, or it is a file that none but root, we and whom we trust can write. */
+static int shrink_check(int fd, uid_t trusted_uid, bool *sealed)
 {
     int seals = fcntl(fd, F_GET_SEALS);
+    struct statfs fs;
+    struct stat st;
 
-    return seals >= 0 && (seals & F_SEAL_SHRINK);
+    if (seals >= 0 && (seals & F_SEAL_SHRINK)) {
+        *sealed = true;
+        return 0;
+    }
+    *sealed = false;
+    if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+        return -errno;
+    if ((fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC))
+        return -EINVAL;
+    if ((st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != trusted_uid) ||
+        st.st_mode & (S_IWGRP | S_IWOTH))
+        return -EACCES;
+    return 0;
 }
 
 int arena_attach(int index_fd, int data_fd, unsigned rights, struct arena *arena)
 {
+    return arena_attach_from(geteuid(), index_fd, data_fd, rights, arena);
+}
+
+int arena_attach_from(uid_t trusted_uid, int index_fd, int data_fd, unsigned rights,
+                      struct arena *arena)
+{
     bool write_index = rights & ARENA_WRITE_INDEX, write_data = rights & ARENA_WRITE_DATA;
-    bool huge_index = false, huge_data = false;
+    bool huge_index = false, huge_data = false, index_sealed = false, data_sealed = false;
     struct superblock copy;
     struct geometry shape;
     void *index = NULL, *data = NULL;
@@ -297,11 +318,15 @@ int arena_attach(int index_fd, int data_fd, unsigned rights, struct arena *arena
     error = segment_size(index_fd, &arena->index_size, &huge_index);
     if (!error)
         error = segment_size(data_fd, &arena->data_size, &huge_data);
+    if (!error)
+        error = shrink_check(index_fd, trusted_uid, &index_sealed);
+    if (!error)
+        error = shrink_check(data_fd, trusted_uid, &data_sealed);
     if (error)
         return error;
-    if (!sealed(index_fd) || !sealed(data_fd) || arena->index_size < sizeof(copy))
+    if (arena->index_size < sizeof(copy) || index_sealed != data_sealed)
         return -EINVAL;
-    error = map_segment(index_fd, arena->index_size, write_index, huge_index, &index);
+    error = arena_map(index_fd, arena->index_size, write_index, huge_index, &index);
     if (error)
         return error;
     memcpy(&copy, index, sizeof(copy));
@@ -309,7 +334,7 @@ int arena_attach(int index_fd, int data_fd, unsigned rights, struct arena *arena
         geometry_check(&copy, layout_hash(), index, arena->index_size, arena->data_size, &shape);
     if (error)
         goto unmap_index;
-    error = map_segment(data_fd, arena->data_size, write_data, huge_data, &data);
+    error = arena_map(data_fd, arena->data_size, write_data, huge_data, &data);
     if (error)
         goto unmap_index;
     arena->sb = index;
@@ -322,6 +347,7 @@ int arena_attach(int index_fd, int data_fd, unsigned rights, struct arena *arena
     arena->index_writable = write_index;
     arena->data_writable = write_data;
     arena->hugepages = huge_data;
+    arena->sealed = data_sealed;
     return 0;
 unmap_data:
     munmap(data, arena->data_size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How large everything in an arena is and where it begins: chosen from a spec, or read from a
- * superblock and checked. Pure arithmetic; private to arena.c. */
+ * superblock and checked. Pure arithmetic; private to arena.c and arena_file.c, as are the two
+ * steps of making an arena that they share. */
 #pragma once
 
 #include <stddef.h>
@@ -35,3 +36,10 @@ struct geometry {
 
 /* The constant part of a partition's header. */
 void geometry_place(const struct geometry *shape, unsigned partition, struct part_header *header);
+
+/* arena.c */
+/* 0 or -errno. */
+[[nodiscard]] int arena_map(int fd, size_t size, bool writable, bool huge, void **address);
+/* Writes the superblock and the headers into mapped zeroes. 0 or -errno. */
+[[nodiscard]] int arena_format(struct arena *arena, const struct arena_spec *spec,
+                               const struct geometry *shape);

@@ -51,6 +51,23 @@ static inline bool inside(const struct arena *arena, uint32_t place, uint32_t by
     return (uint64_t)place * DATA_UNIT + bytes <= arena->data_size;
 }
 
+/* A reader in another process may meet the next owner of the memory here: as the loads acquire, it
+ * sees the version changed afterwards. */
+static inline bool far_key_equal(const uint8_t *stored, const uint8_t *key, uint32_t key_len)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)stored;
+
+    for (uint32_t at = 0; at < key_len; at += 8) {
+        uint32_t len = key_len - at < 8 ? key_len - at : 8;
+        uint64_t wanted = 0, word = shared_load(&words[at / 8]);
+
+        memcpy(&wanted, key + at, len);
+        if (memcmp(&wanted, &word, len) != 0)
+            return false;
+    }
+    return true;
+}
+
 /* Whether it is the key's sealed block. Copies all but the key. */
 static inline bool desc_match(const struct arena *arena, const struct block_desc *shared,
                               const void *key, uint32_t key_len, struct block_desc *copy)
@@ -64,7 +81,7 @@ static inline bool desc_match(const struct arena *arena, const struct block_desc
         return desc_key_equal(shared, key, key_len);
     place = shared_load(&shared->far_key.place);
     return inside(arena, place, key_len) &&
-           !memcmp(arena->data + (uint64_t)place * DATA_UNIT, key, key_len);
+           far_key_equal(arena->data + (uint64_t)place * DATA_UNIT, key, key_len);
 }
 
 /* Walks the chain once. Finds the block's index and copies its descriptor but for the key, or

@@ -52,7 +52,8 @@ static inline bool desc_key_equal(const struct block_desc *shared, const uint8_t
 }
 
 /* Owner's write of a whole descriptor. The word with generation and state comes last: an owner that
- * dies before it leaves the state as it was, and the rest then means nothing. */
+ * dies before it leaves the state as it was, and the rest then means nothing; and who sees a sealed
+ * block there sees all the rest of it, also without the bucket's version. */
 static inline void desc_publish(struct block_desc *shared, const struct block_desc *fresh)
 {
     const uint64_t *from = (const uint64_t *)(const void *)fresh;

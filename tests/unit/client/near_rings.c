@@ -52,7 +52,7 @@ static struct key_hash hash_of(const struct turn *turn, const void *key, uint32_
 }
 
 static enum kvr_status reserve(struct turn *turn, const struct kvr_op *op, const void *key,
-                               uint32_t value_len, uint32_t ttl_ms, uint16_t layout,
+                               uint32_t value_len, uint32_t ttl_ms, uint16_t layout, uint32_t mark,
                                uint32_t *block)
 {
     struct block_request request = {.key = key,
@@ -60,7 +60,8 @@ static enum kvr_status reserve(struct turn *turn, const struct kvr_op *op, const
                                     .hash = hash_of(turn, key, op->key_len),
                                     .value_len = value_len,
                                     .ttl_ms = ttl_ms,
-                                    .layout = layout};
+                                    .layout = layout,
+                                    .mark = mark};
 
     partition_poll(turn->near->partition, near_ms(turn->near));
     return partition_reserve(turn->near->partition, &request, near_ms(turn->near), block);
@@ -91,7 +92,7 @@ static void put(struct turn *turn, const struct kvr_op *op)
     const uint8_t *key = (const uint8_t *)(req + 1);
     uint32_t block = 0;
     enum kvr_status status =
-        reserve(turn, op, key, req->value_len, req->ttl_ms, req->layout, &block);
+        reserve(turn, op, key, req->value_len, req->ttl_ms, req->layout, 0, &block);
 
     store(turn, op, status, block, key + pad8(op->key_len), req->value_len, req->value_crc);
 }
@@ -103,7 +104,7 @@ static void store_staged(struct turn *turn, const struct kvr_op *op)
     enum kvr_status status;
 
     cr_assert_leq(req->off + req->value_len, turn->segment->spec.staging_size);
-    status = reserve(turn, op, req + 1, req->value_len, req->ttl_ms, req->layout, &block);
+    status = reserve(turn, op, req + 1, req->value_len, req->ttl_ms, req->layout, 0, &block);
     store(turn, op, status, block, turn->segment->staging + req->off, req->value_len,
           req->value_crc);
 }
@@ -118,21 +119,24 @@ static void place(struct turn *turn, const struct kvr_op *op)
     uint32_t block = 0;
 
     for (unsigned i = 0; i < NEAR_PLACES; i++) {
-        if (near->places[i].open && near->places[i].ticket == req->ticket) {
+        if (near->places[i].open && near->places[i].segment == turn->segment &&
+            near->places[i].ticket == req->ticket) {
             partition_abort(near->partition, near->places[i].block);
             near->places[i].open = false;
         }
         if (!near->places[i].open)
             place = &near->places[i];
     }
-    status = place ? reserve(turn, op, req + 1, req->value_len, req->ttl_ms, req->layout, &block)
+    status = place ? reserve(turn, op, req + 1, req->value_len, req->ttl_ms, req->layout,
+                             near_mark(near, turn->segment, req->ticket), &block)
                    : KVR_LIMIT;
     if (status != KVR_OK) {
         refuse(turn, op, status);
         return;
     }
     *place =
-        (struct near_place){.block = block,
+        (struct near_place){.segment = turn->segment,
+                            .block = block,
                             .len = req->value_len,
                             .ticket = req->ticket,
                             .ref = block_ref(near->arena.maps[0].descs[block].generation, block),
@@ -152,7 +156,8 @@ static void end_place(struct turn *turn, const struct kvr_op *op)
     for (unsigned i = 0; i < NEAR_PLACES; i++) {
         struct near_place *place = &near->places[i];
 
-        if (!place->open || place->ticket != req->ticket || place->ref != req->ref)
+        if (!place->open || place->segment != turn->segment || place->ticket != req->ticket ||
+            place->ref != req->ref)
             continue;
         place->open = false;
         status = KVR_OK;

@@ -139,19 +139,57 @@ static void *own(void *arg)
     return NULL;
 }
 
+uint32_t near_mark(const struct near_server *near, const struct segment *segment, uint32_t ticket)
+{
+    return (uint32_t)(segment - near->segments + 1) << 8 | ticket;
+}
+
+/* None of the clients dies before the test does. */
+static bool keeps_reserved(void *context, uint32_t mark)
+{
+    const struct near_server *near = context;
+
+    return !near->forgets && mark >> 8 != 0;
+}
+
+static void take_place(struct near_server *near, uint32_t block, uint32_t mark)
+{
+    const struct block_desc *desc = &near->arena.maps[0].descs[block];
+
+    for (unsigned i = 0; i < NEAR_PLACES; i++) {
+        if (near->places[i].open)
+            continue;
+        near->places[i] = (struct near_place){.segment = &near->segments[(mark >> 8) - 1],
+                                              .block = block,
+                                              .len = desc->value_len,
+                                              .ticket = mark & 0xff,
+                                              .ref = block_ref(desc->generation, block),
+                                              .open = true};
+        return;
+    }
+}
+
 static void open_partition(struct near_server *near)
 {
-    struct partition_options options = {.policy = "lru", .reclaimer = near->reclaimer};
+    struct partition_options options = {.policy = "lru",
+                                        .reclaimer = near->reclaimer,
+                                        .keep_reserved = keeps_reserved,
+                                        .context = near};
     struct partition_recovery recovery;
+    uint32_t block = 0, mark;
 
+    arena_recovery_begin(&near->arena);
     cr_assert_eq(partition_open(&near->arena, 0, &options, &near->partition, &recovery), 0);
+    arena_recovery_end(&near->arena);
+    memset(near->places, 0, sizeof(near->places));
+    for (; partition_next_reserved(near->partition, &block, &mark); block++)
+        take_place(near, block, mark);
 }
 
 void near_start_owner(struct near_server *near)
 {
     near->boot = clock_ns();
     near->stop_owner = false;
-    memset(near->places, 0, sizeof(near->places));
     if (!near->partition)
         open_partition(near);
     shared_store(&near->arena.sb->boot_id, near->boot);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A server on this host in a few hundred lines: an arena with one partition, the attach socket, and
  * a thread that answers the rings, all in the test's own process, which may do to each what no
- * server would. One client at a time has its rings answered. */
+ * server would. */
 #pragma once
 
 #include <pthread.h>
@@ -15,10 +15,11 @@
 #include "shm/reclaim.h"
 #include "shm/segment.h"
 
-#define NEAR_PLACES 8u
+#define NEAR_PLACES 16u
 #define NEAR_CLIENTS 16u
 
 struct near_place {
+    const struct segment *segment; /* whose */
     uint32_t block, len, ticket;
     uint64_t ref;
     bool open;
@@ -46,6 +47,7 @@ struct near_server {
     /* Changes the offer, or what is sent along; true: send nothing at all. */
     bool (*twist)(struct near_server *near, struct attach_offer *offer, size_t *len, int fds[2],
                   unsigned *nr_fds);
+    bool forgets;               /* a new owner keeps no reservations */
     bool silent;                /* rings are not answered */
     unsigned lose[KVR_OPCODES]; /* answers of this op that are lost from now on */
 };
@@ -74,6 +76,9 @@ void near_fill(uint8_t *bytes, uint32_t len, const char *key, uint64_t ref);
 bool near_good(const void *bytes, uint32_t len, const char *key, uint64_t ref);
 struct key_hash near_hash(const struct near_server *near, const char *key);
 uint32_t near_ms(const struct near_server *near);
+
+/* Who writes a reserved block. */
+uint32_t near_mark(const struct near_server *near, const struct segment *segment, uint32_t ticket);
 
 /* near_rings.c: answers what waits in the client's rings. False: nothing did. */
 bool near_answer(struct near_server *near, struct segment *segment);

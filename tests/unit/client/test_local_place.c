@@ -221,7 +221,7 @@ Test(local_place, a_seal_whose_answer_died_with_the_dataplane_was_done)
     finish(client);
 }
 
-Test(local_place, a_place_that_the_dataplane_took_back_cannot_be_sealed)
+Test(local_place, a_place_outlives_the_dataplane)
 {
     struct kvr_client *client = open_near(ATTACH_WRITE, 20000);
     struct kvr_call put = {.op = KVR_CALL_PUT, .key = {"key", 3}, .value_len = 30000};
@@ -230,7 +230,25 @@ Test(local_place, a_place_that_the_dataplane_took_back_cannot_be_sealed)
 
     cr_assert_eq(kvr_reserve(client, &put, &place), KVR_OK);
     near_kill_owner(&near);
-    near_start_owner(&near); /* this one keeps no reservations */
+    near_fill(place.data, place.len, "key", 1);
+    near_start_owner(&near);
+    cr_assert_eq(kvr_seal(client, &place, NULL), KVR_OK);
+    cr_assert_eq(kvr_get_view(client, "key", 3, &view), KVR_OK);
+    cr_assert(near_good(view.data, view.len, "key", 1));
+    finish(client);
+}
+
+Test(local_place, a_place_that_the_dataplane_took_back_cannot_be_sealed)
+{
+    struct kvr_client *client = open_near(ATTACH_WRITE, 20000);
+    struct kvr_call put = {.op = KVR_CALL_PUT, .key = {"key", 3}, .value_len = 30000};
+    struct kvr_place place;
+    struct kvr_view view;
+
+    cr_assert_eq(kvr_reserve(client, &put, &place), KVR_OK);
+    near.forgets = true;
+    near_kill_owner(&near);
+    near_start_owner(&near);
     cr_assert_eq(kvr_seal(client, &place, NULL), KVR_NO_UPLOAD);
     cr_assert_eq(kvr_get_view(client, "key", 3, &view), KVR_MISS);
     finish(client);
@@ -253,7 +271,7 @@ Test(local_place, puts_ride_over_restarts_with_the_right_bytes)
 
 Test(local_place, a_value_too_large_for_anything_fails_clearly)
 {
-    struct kvr_client *client = open_near(ATTACH_READ, 300);
+    struct kvr_client *client = open_near(ATTACH_READ, 20000);
     uint8_t *bytes = calloc(1, (size_t)KVR_VALUE_MAX + 1);
 
     cr_assert_eq(kvr_put(client, "key", 3, bytes, (size_t)KVR_VALUE_MAX + 1, 0), KVR_TOO_LARGE);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The real program against a real server on loopback, one of its own for each test. */
+/* The real program against a real server on loopback, one of its own for each test; over shared
+ * memory if KVRAIL_OVER is set. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -18,7 +19,7 @@
 extern char **environ;
 
 static pid_t server;
-static char url[64];
+static char url[96];
 
 struct result {
     int code;
@@ -45,7 +46,8 @@ static bool first_line(int fd, char *line, size_t size)
 static void start_server(const char *size)
 {
     const char *program = getenv("KVRAIL_SOCKSERVER");
-    char *argv[] = {(char *)(uintptr_t)program, strdup("--size"), strdup(size), NULL};
+    char *argv[6] = {(char *)(uintptr_t)program, strdup("--size"), strdup(size)};
+    char path[64];
     posix_spawn_file_actions_t actions;
     char line[64];
     int fds[2];
@@ -53,6 +55,11 @@ static void start_server(const char *size)
 
     if (!program || access(program, X_OK) || !getenv("KVRAIL_CLI"))
         cr_skip_test("KVRAIL_SOCKSERVER names no program: sockserver is not built");
+    snprintf(path, sizeof(path), "/tmp/kvrail-tools-%d.sock", (int)getpid());
+    if (getenv("KVRAIL_OVER")) {
+        argv[3] = strdup("--local");
+        argv[4] = strdup(path);
+    }
     cr_assert_eq(pipe2(fds, O_CLOEXEC), 0);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
@@ -61,7 +68,10 @@ static void start_server(const char *size)
     close(fds[1]);
     cr_assert(first_line(fds[0], line, sizeof(line)), "the server does not start");
     cr_assert_eq(sscanf(line, "ready %u", &port), 1, "%s", line);
-    snprintf(url, sizeof(url), "udp://127.0.0.1:%u", port);
+    if (getenv("KVRAIL_OVER"))
+        snprintf(url, sizeof(url), "shm://%s", path);
+    else
+        snprintf(url, sizeof(url), "udp://127.0.0.1:%u", port);
     setenv("KVRAIL_SERVER", url, 1);
 }
 
@@ -303,6 +313,21 @@ Test(end_to_end, bench_verifies_small_and_large_values, .init = start, .fini = s
                     "--count", "3000", "--keys", "500", "--json", NULL);
     cr_assert_eq(number(json, "errors"), 0);
     cr_assert_eq(number(json, "corrupt"), 0);
+    json_decref(json);
+}
+
+Test(end_to_end, bench_looks_at_hits_in_place, .init = start, .fini = stop)
+{
+    json_t *json;
+
+    if (!getenv("KVRAIL_OVER"))
+        cr_skip_test("only over shared memory");
+    json = run_json(0, "bench", "--ops", "get:20,match:1,put:2", "--view", "--count", "50000",
+                    "--keys", "300", "--size", "15:10,64:35,1KiB:30,64KiB:20", "--threads", "2",
+                    "--json", NULL);
+    cr_assert_eq(number(json, "ops"), 50000);
+    cr_assert_eq(number(json, "corrupt"), 0);
+    cr_assert_eq(number(json, "errors"), 0);
     json_decref(json);
 }
 
