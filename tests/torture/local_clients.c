@@ -223,6 +223,7 @@ static void open_neighbour(struct neighbour *n, uint32_t id)
 {
     n->ended = 0;
     guest_open(&n->guest, &rig, id, true);
+    guest_share(&n->guest);
     n->guest.waits = true;
     n->guest.end = &n->ended;
     if (hazards_open(&n->hazards, &n->guest.segment, false) < 0)
@@ -256,12 +257,12 @@ static bool replace(struct neighbour *n, uint32_t id)
     if (!__atomic_compare_exchange_n(&n->state, &state, ENDED, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE))
         return false;
+    __atomic_store_n(&n->ended, 1, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&n->state, __ATOMIC_ACQUIRE) != RESTING)
+        nanosleep(&(struct timespec){.tv_nsec = 10000}, NULL);
     if (local_drop(rig.local, n->guest.id) < 0)
         fail("no such client");
     wait_gone(n->guest.id);
-    __atomic_store_n(&n->ended, 1, __ATOMIC_RELEASE);
-    while (__atomic_load_n(&n->state, __ATOMIC_ACQUIRE) != RESTING)
-        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     hazards_close(&n->hazards);
     guest_close(&n->guest);
     open_neighbour(n, id);
@@ -283,6 +284,7 @@ static void start(void)
     rig_open(&rig, &options);
     rcu_reader_offline();
     guest_open(&madman, &rig, 1, true);
+    guest_share(&madman);
     for (unsigned i = 0; i < CORES; i++)
         if (pthread_create(&cores[i], NULL, poll_core, rig.cores[i]) != 0)
             fail("no thread");
