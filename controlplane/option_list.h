@@ -26,6 +26,11 @@
       "Check at a clean stop that buckets, allocator and counters agree, and log the result.")     \
     X(populate, FLAG, "on", 0, 0, NULL, DATAPLANE, "memory",                                       \
       "Make all memory present in the background, before blocks need it.")                         \
+    X(arena_file, PATH, "", 0, 240, NULL, 0, "memory",                                             \
+      "Keep the cache in the files PATH.index and PATH.data, on tmpfs or hugetlbfs: a kvraild "    \
+      "that "                                                                                      \
+      "starts later takes it up again. Empty = in anonymous memory, which ends with the last "     \
+      "process.")                                                                                  \
     X(device, TEXT, "net_tap0,iface=kvr0", 1, 255, NULL, DATAPLANE, "network",                     \
       "DPDK device string (net_tap, net_af_packet, net_af_xdp, net_memif, net_vhost ..) or the "   \
       "PCI address of a NIC.")                                                                     \
