@@ -179,12 +179,21 @@ static enum kvr_status take_offer(struct handshake *h, uint32_t wished)
     return KVR_OK;
 }
 
+/* Whom the other end belongs to: he could shrink files of his own, but he is the server. */
+static uid_t owner_of(const struct handshake *h)
+{
+    struct ucred peer = {.uid = (uid_t)-1};
+    socklen_t len = sizeof(peer);
+
+    return getsockopt(h->socket, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 ? peer.uid : getuid();
+}
+
 static enum kvr_status map_arena(struct handshake *h)
 {
     struct mount *mount = h->mount;
     bool write = h->offer.rights == ATTACH_WRITE;
-    int rc =
-        arena_attach(h->fds[0], h->fds[1], write ? ARENA_WRITE_DATA : ARENA_READ, &mount->arena);
+    int rc = arena_attach_from(owner_of(h), h->fds[0], h->fds[1],
+                               write ? ARENA_WRITE_DATA : ARENA_READ, &mount->arena);
 
     if (rc == -EPROTO)
         return KVR_BAD_VERSION;

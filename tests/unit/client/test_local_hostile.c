@@ -39,7 +39,7 @@ static void expect(enum kvr_status wanted,
     near.twist = twist;
     near_start(&near);
     kvr_options_init(&options);
-    options.connect_ms = 300;
+    options.connect_ms = wanted == KVR_UNREACHABLE ? 300 : 20000;
     fds = open_fds();
     status = kvr_open(near.url, &options, &client);
     cr_assert_eq(status, wanted, "%s", kvr_status_name(status));
