@@ -28,8 +28,8 @@ struct parse_fault {
     uint8_t opcode;         /* 0 = none yet */
 };
 
-/* In: request->msg, len. Out: hdr, ops, nr_ops, nr_open, nr_mutations, kinds, plain; fault if not OK.
- */
+/* In: request->msg, len. Out: hdr, ops, nr_ops, nr_open, nr_mutations, kinds, plain; fault if not
+ * OK. */
 [[nodiscard]] enum parse_verdict parse_request(const struct parse_env *env, struct request *request,
                                                struct parse_fault *fault);
 

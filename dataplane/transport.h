@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The contract between the engine and what carries datagrams: eth/ (DPDK ports), local/ (rings of
- * clients on this host), mem/ (in-process, for tests), later rdma/. One struct transport per poll core, used by that core only; release may
- * get a request that another core's transport of the same kind received. */
+ * clients on this host), mem/ (in-process, for tests), later rdma/. One struct transport per poll
+ * core, used by that core only; release may get a request that another core's transport of the same
+ * kind received. */
 #pragma once
 
 #include <stdbool.h>

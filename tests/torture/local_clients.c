@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clients on this host against two poll cores: threads that put, store, place and seal over their
+ * rings and read hits where they lie, in an arena far too small; one that writes nonsense into its
+ * indexes and lengths; and the main thread, which ends one client after the other in the middle of
+ * a request and lets another take its place. Every value that is read must be right. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "guest.h"
+#include "shm/hazard.h"
+#include "shm/index.h"
+#include "shm/reclaim.h"
+#include "shm/words.h"
+
+#define CORES 2u
+#define CLIENTS 3u
+#define KEYS 64u
+#define VALUE_MAX 40000u
+#define SECONDS_MAX 15u
+
+enum state { WORKING, ASKING, ENDED, RESTING }; /* of a neighbour */
+
+struct neighbour {
+    struct guest guest;
+    struct hazards hazards;
+    struct rng rng;
+    pthread_t thread;
+    uint32_t ended; /* guest.end */
+    uint32_t state; /* atomic, enum state: main may end it only while ASKING */
+    uint64_t hits, stored, refused;
+};
+
+static struct rig rig;
+static struct neighbour neighbours[CLIENTS];
+static struct guest madman;
+static char keys[KEYS][16];
+static bool stop, stop_cores;
+static pthread_t cores[CORES], mad;
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "%s\n", what);
+    abort();
+}
+
+static void *poll_core(void *arg)
+{
+    struct core *core = arg;
+
+    rcu_reader_register();
+    while (!__atomic_load_n(&stop_cores, __ATOMIC_RELAXED)) {
+        core_tick(core, clock_ns());
+        (void)engine_turn(core);
+        rcu_reader_quiescent();
+    }
+    rcu_reader_unregister();
+    return NULL;
+}
+
+/* A value that says which key it is of. */
+static void fill(uint8_t *value, uint32_t len, unsigned key, struct rng *rng)
+{
+    memset(value, (int)rng_below(rng, 256), len);
+    memcpy(value, &key, sizeof(key));
+}
+
+static uint32_t some_len(struct rng *rng)
+{
+    return 4 + (uint32_t)rng_below(rng, rng_below(rng, 4) ? 900 : VALUE_MAX - 4);
+}
+
+/* Finds it, holds it, looks at every byte, tells of it. */
+static void hit(struct neighbour *n, unsigned number)
+{
+    struct block_view view;
+    unsigned partition, key;
+    const char *text = keys[number];
+    struct key_hash hash = hash_key(text, strlen(text), rig.arena.sb->seed);
+    uint32_t slot;
+
+    partition = hash_partition(hash, rig.nr_partitions);
+    if (!index_find(&rig.arena, partition, hash, text, (uint32_t)strlen(text),
+                    arena_ms(&rig.arena, clock_ns()), &view))
+        return;
+    slot = hazard_publish(&n->hazards, view.ref);
+    hazard_fence(&n->hazards);
+    if (hazard_holds(&rig.arena, view.ref)) {
+        memcpy(&key, view.value, sizeof(key));
+        if (key != number || crc32c(0, view.value, view.value_len) != view.value_crc)
+            fail("a hit with wrong bytes");
+        guest_access(&n->guest, partition, view.ref);
+        n->hits++;
+    }
+    hazard_release(&n->hazards, slot);
+}
+
+/* While a request is out, main may end the client. False: it did. */
+static bool asked(struct neighbour *n)
+{
+    uint32_t state = ASKING;
+
+    return __atomic_compare_exchange_n(&n->state, &state, WORKING, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+static void ask(struct neighbour *n)
+{
+    __atomic_store_n(&n->state, ASKING, __ATOMIC_RELEASE);
+}
+
+static void write_place(struct neighbour *n, const char *key, unsigned number)
+{
+    uint32_t len = some_len(&n->rng), ticket = (uint32_t)rng_below(&n->rng, 4);
+    uint8_t *value;
+    uint64_t ref;
+    int status;
+
+    ask(n);
+    status = guest_place(&n->guest, key, len, ticket, &ref, &value);
+    if (!asked(n) || status != KVR_OK) {
+        n->refused++;
+        return;
+    }
+    fill(value, len, number, &n->rng);
+    if (rng_below(&n->rng, 8) == 0)
+        return; /* and forgets it: the next one under the ticket ends it */
+    uint32_t crc = crc32c(0, value, len);
+
+    ask(n);
+    status = guest_seal(&n->guest, key, ref, ticket, crc);
+    if (asked(n) && status == KVR_OK)
+        n->stored++;
+}
+
+static void store(struct neighbour *n, const char *key, unsigned number)
+{
+    uint8_t *staging = n->guest.segment.staging;
+    uint32_t len = some_len(&n->rng), crc;
+    int status;
+
+    fill(staging, len, number, &n->rng);
+    crc = crc32c(0, staging, len);
+    ask(n);
+    if (rng_below(&n->rng, 3) == 0 && len <= 900)
+        status = guest_put(&n->guest, key, staging, len);
+    else
+        status = guest_store(&n->guest, key, 0, len, crc);
+    if (asked(n) && status == KVR_OK)
+        n->stored++;
+    else
+        n->refused++;
+}
+
+/* Until main has made it another client. */
+static void rest_if_ended(struct neighbour *n)
+{
+    if (__atomic_load_n(&n->state, __ATOMIC_ACQUIRE) != ENDED)
+        return;
+    __atomic_store_n(&n->state, RESTING, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&n->state, __ATOMIC_ACQUIRE) == RESTING)
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
+static void *live(void *arg)
+{
+    struct neighbour *n = arg;
+
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        unsigned number = (unsigned)rng_below(&n->rng, KEYS);
+        const char *key = keys[number];
+
+        switch (rng_below(&n->rng, 4)) {
+        case 0:
+            write_place(n, key, number);
+            break;
+        case 1:
+            store(n, key, number);
+            break;
+        default:
+            for (unsigned i = 0; i < 20; i++)
+                hit(n, (unsigned)rng_below(&n->rng, KEYS));
+        }
+        rest_if_ended(n);
+    }
+    return NULL;
+}
+
+/* Only words that the server loads as such: the rest would be a race by intent. */
+static void *rave(void *arg)
+{
+    struct rng rng;
+
+    (void)arg;
+    rng_seed(&rng, 99);
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        struct segment_rings rings =
+            segment_rings_of(&madman.segment, (unsigned)rng_below(&rng, CORES));
+        uint32_t *const words[] = {
+            &rings.group->request_tail,    &rings.group->request_head,
+            &rings.group->completion_tail, &rings.group->completion_head,
+            &rings.group->access_tail,     &rings.requests[rng_below(&rng, SEGMENT_CELLS)].len};
+        uint32_t word = (uint32_t)rng_next(&rng);
+
+        if (rng_below(&rng, 2))
+            word = shared_load(words[0]) + (uint32_t)rng_below(&rng, 40);
+        shared_store(words[rng_below(&rng, 6)], word);
+        __atomic_store_n(&rings.accesses[rng_below(&rng, SEGMENT_ACCESSES)], rng_next(&rng),
+                         __ATOMIC_RELAXED);
+        if (rng_below(&rng, 64) == 0)
+            nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+    }
+    return NULL;
+}
+
+static void open_neighbour(struct neighbour *n, uint32_t id)
+{
+    n->ended = 0;
+    guest_open(&n->guest, &rig, id, true);
+    guest_share(&n->guest);
+    n->guest.waits = true;
+    n->guest.end = &n->ended;
+    if (hazards_open(&n->hazards, &n->guest.segment, false) < 0)
+        fail("no memory");
+}
+
+static void note_gone(void *context, uint32_t id, const char *why)
+{
+    (void)why;
+    *(uint32_t *)context = id;
+}
+
+static void wait_gone(uint32_t id)
+{
+    uint64_t end_ns = clock_ns() + 10 * NS_PER_S;
+    uint32_t gone = 0;
+
+    while (gone != id) {
+        local_tick(rig.local, clock_ns(), note_gone, &gone);
+        if (clock_ns() > end_ns)
+            fail("a client does not go");
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    }
+}
+
+/* Ends one in the middle of a request. False: it asks for nothing just now. */
+static bool replace(struct neighbour *n, uint32_t id)
+{
+    uint32_t state = ASKING;
+
+    if (!__atomic_compare_exchange_n(&n->state, &state, ENDED, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE))
+        return false;
+    __atomic_store_n(&n->ended, 1, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&n->state, __ATOMIC_ACQUIRE) != RESTING)
+        nanosleep(&(struct timespec){.tv_nsec = 10000}, NULL);
+    if (local_drop(rig.local, n->guest.id) < 0)
+        fail("no such client");
+    wait_gone(n->guest.id);
+    hazards_close(&n->hazards);
+    guest_close(&n->guest);
+    open_neighbour(n, id);
+    __atomic_store_n(&n->state, WORKING, __ATOMIC_RELEASE);
+    return true;
+}
+
+static void start(void)
+{
+    struct rig_options options;
+
+    log_setup("local_clients", LOG_LEVEL_ERROR);
+    for (unsigned i = 0; i < KEYS; i++)
+        snprintf(keys[i], sizeof(keys[i]), "key%u", i);
+    rig_defaults(&options);
+    options.nr_cores = options.nr_partitions = CORES;
+    options.data_size = 2u << 20;
+    options.local = true;
+    rig_open(&rig, &options);
+    rcu_reader_offline();
+    guest_open(&madman, &rig, 1, true);
+    guest_share(&madman);
+    for (unsigned i = 0; i < CORES; i++)
+        if (pthread_create(&cores[i], NULL, poll_core, rig.cores[i]) != 0)
+            fail("no thread");
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        rng_seed(&neighbours[i].rng, i);
+        open_neighbour(&neighbours[i], 10 + i);
+        if (pthread_create(&neighbours[i].thread, NULL, live, &neighbours[i]) != 0)
+            fail("no thread");
+    }
+    if (pthread_create(&mad, NULL, rave, NULL) != 0)
+        fail("no thread");
+}
+
+static unsigned disturb(uint64_t end_ns)
+{
+    unsigned nr = 0;
+
+    for (unsigned i = 0; clock_ns() < end_ns; i++) {
+        nr += replace(&neighbours[i % CLIENTS], 100 + nr);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return nr;
+}
+
+/* All clients leave, and nothing of them stays. */
+static void finish(void)
+{
+    uint64_t reserved = 0;
+
+    if (local_drop(rig.local, 1) < 0)
+        fail("no such client");
+    wait_gone(1);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        if (local_drop(rig.local, neighbours[i].guest.id) < 0)
+            fail("no such client");
+        wait_gone(neighbours[i].guest.id);
+        hazards_close(&neighbours[i].hazards);
+        guest_close(&neighbours[i].guest);
+    }
+    guest_close(&madman);
+    __atomic_store_n(&stop_cores, true, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < CORES; i++)
+        pthread_join(cores[i], NULL);
+    for (unsigned p = 0; p < CORES; p++)
+        reserved += counter_read(&arena_part(&rig.arena, p)->reserved);
+    if (reserved > 0)
+        fail("blocks are still reserved");
+    rcu_reader_online();
+    rig_close(&rig);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned long seconds = argc > 1 ? strtoul(argv[1], NULL, 10) : 4;
+    uint64_t hits = 0, stored = 0, refused = 0;
+    unsigned replaced;
+
+    start();
+    replaced = disturb(clock_ns() + (seconds < SECONDS_MAX ? seconds : SECONDS_MAX) * NS_PER_S);
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    pthread_join(mad, NULL);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        pthread_join(neighbours[i].thread, NULL);
+        hits += neighbours[i].hits;
+        stored += neighbours[i].stored;
+        refused += neighbours[i].refused;
+    }
+    finish();
+    printf("%lu hits right, %lu values stored, %lu refused, %u clients ended\n",
+           (unsigned long)hits, (unsigned long)stored, (unsigned long)refused, replaced);
+    return hits > 0 && stored > 0 && replaced > 0 ? 0 : 1;
+}
