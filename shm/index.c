@@ -162,36 +162,39 @@ bool index_find(const struct arena *arena, unsigned partition, struct key_hash h
 
 /* Bursts: what one pass over some keys leaves for the next. */
 struct ahead {
+    const struct part_map *map;
     const struct bucket *bucket;
-    uint32_t version, block; /* BLOCK_NONE: no tag of the first bucket is the key's */
+    const struct block_desc *desc; /* of the first block with the key's tag, or NULL */
+    uint32_t version;
 };
 
-static inline void burst_hash(const struct arena *arena, struct index_probe *probe,
+static inline void burst_hash(const struct arena *arena, uint64_t seed, struct index_probe *probe,
                               struct ahead *ahead)
 {
     const struct part_map *map;
 
-    probe->hash = hash_key(probe->key, probe->key_len, arena->sb->seed);
+    probe->hash = hash_key(probe->key, probe->key_len, seed);
     probe->partition = hash_partition(probe->hash, arena->nr_partitions);
-    map = &arena->maps[probe->partition];
+    map = ahead->map = &arena->maps[probe->partition];
     ahead->bucket = &map->buckets[hash_bucket(probe->hash, map->nr_buckets)];
     prefetch_read(ahead->bucket);
 }
 
-static inline void burst_bucket(const struct arena *arena, const struct index_probe *probe,
-                                struct ahead *ahead)
+static inline void burst_bucket(const struct index_probe *probe, struct ahead *ahead)
 {
-    const struct part_map *map = &arena->maps[probe->partition];
-    uint32_t hits;
+    const struct bucket *bucket = ahead->bucket;
+    uint32_t version = shared_load(&bucket->version);
+    uint32_t hits = bucket_match(bucket, hash_tag(probe->hash)), block;
+    const struct block_desc *desc = NULL;
 
-    ahead->version = shared_load(&ahead->bucket->version);
-    hits = bucket_match(ahead->bucket, hash_tag(probe->hash));
-    ahead->block = BLOCK_NONE;
-    if (!hits)
-        return;
-    ahead->block = shared_load(&ahead->bucket->blocks[__builtin_ctz(hits)]);
-    if (ahead->block < map->nr_blocks)
-        prefetch_read(&map->descs[ahead->block]);
+    if (likely(hits)) {
+        block = shared_load(&bucket->blocks[__builtin_ctz(hits)]);
+        if (likely(block < ahead->map->nr_blocks))
+            desc = &ahead->map->descs[block];
+        prefetch_read(desc);
+    }
+    ahead->version = version;
+    ahead->desc = desc;
 }
 
 /* The common cases: the first block with the key's tag is the key's, or there is none and no
@@ -199,31 +202,33 @@ static inline void burst_bucket(const struct arena *arena, const struct index_pr
 static inline bool burst_settle(const struct arena *arena, struct index_probe *probe,
                                 const struct ahead *ahead, uint32_t now_ms)
 {
-    const struct part_map *map = &arena->maps[probe->partition];
+    const struct bucket *bucket = ahead->bucket;
+    const struct block_desc *shared = ahead->desc;
     struct block_desc desc;
 
-    if (ahead->version & 1)
+    if (unlikely(ahead->version & 1))
         return false;
-    if (ahead->block == BLOCK_NONE) {
+    if (!shared) {
         probe->result = INDEX_MISS;
-        if (shared_load(&ahead->bucket->next))
+        if (shared_load(&bucket->next) || bucket_match(bucket, hash_tag(probe->hash)))
             return false;
-        return __atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) == ahead->version;
+        return __atomic_load_n(&bucket->version, __ATOMIC_RELAXED) == ahead->version;
     }
-    if (ahead->block >= map->nr_blocks ||
-        !desc_match(arena, &map->descs[ahead->block], probe->key, probe->key_len, &desc) ||
-        __atomic_load_n(&ahead->bucket->version, __ATOMIC_RELAXED) != ahead->version ||
+    if (!desc_match(arena, shared, probe->key, probe->key_len, &desc) ||
+        __atomic_load_n(&bucket->version, __ATOMIC_RELAXED) != ahead->version ||
         expiry_passed(desc.flags, desc.expiry_ms, now_ms) ||
         !inside(arena, desc.place, desc.value_len))
         return false;
     probe->result = INDEX_HIT;
-    view_set(arena, map, probe->partition, ahead->block, &desc, now_ms, &probe->view);
+    view_set(arena, ahead->map, probe->partition, (uint32_t)(shared - ahead->map->descs), &desc,
+             now_ms, &probe->view);
     return true;
 }
 
 void index_look_burst(const struct arena *arena, struct index_probe *probes, size_t nr,
                       uint32_t now_ms)
 {
+    uint64_t seed = arena->sb->seed;
     struct ahead ahead[BURST];
 
     for (size_t done = 0; done < nr; done += BURST) {
@@ -231,11 +236,11 @@ void index_look_burst(const struct arena *arena, struct index_probe *probes, siz
         struct index_probe *probe = probes + done;
 
         for (size_t i = 0; i < some; i++)
-            burst_hash(arena, &probe[i], &ahead[i]);
+            burst_hash(arena, seed, &probe[i], &ahead[i]);
         for (size_t i = 0; i < some; i++)
-            burst_bucket(arena, &probe[i], &ahead[i]);
+            burst_bucket(&probe[i], &ahead[i]);
         for (size_t i = 0; i < some; i++)
-            if (!burst_settle(arena, &probe[i], &ahead[i], now_ms))
+            if (unlikely(!burst_settle(arena, &probe[i], &ahead[i], now_ms)))
                 probe[i].result = index_look(arena, probe[i].partition, probe[i].hash, probe[i].key,
                                              probe[i].key_len, now_ms, &probe[i].view);
     }

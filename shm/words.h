@@ -31,24 +31,23 @@ static inline void desc_copy_head(struct block_desc *copy, const struct block_de
 /* Whether the descriptor's inline key is this one; len 1 .. KEY_INLINE. */
 static inline bool desc_key_equal(const struct block_desc *shared, const uint8_t *key, uint32_t len)
 {
-    uint64_t word, tail = 0;
-    uint32_t i = 0, rest = len % 8;
+    uint64_t word, tail = 0, differ = 0;
+    uint32_t nr = len / 8, rest = len % 8;
 
-    for (; i < len / 8; i++) {
+    for (uint32_t i = 0; i < nr; i++) {
         memcpy(&word, key + (size_t)i * 8, sizeof(word));
-        if (shared_load(&shared->key_words[i]) != word)
-            return false;
+        differ |= shared_load(&shared->key_words[i]) ^ word;
     }
     if (!rest)
-        return true;
-    if (len >= 8) {
+        return !differ;
+    if (nr) {
         memcpy(&tail, key + len - 8, sizeof(tail));
         tail >>= 64 - 8 * rest;
     } else {
         for (uint32_t byte = 0; byte < rest; byte++)
             tail |= (uint64_t)key[byte] << 8 * byte;
     }
-    return (shared_load(&shared->key_words[i]) ^ tail) << (64 - 8 * rest) == 0;
+    return !(differ | (shared_load(&shared->key_words[nr]) ^ tail) << (64 - 8 * rest));
 }
 
 /* Owner's write of a whole descriptor. The word with generation and state comes last: an owner that
