@@ -23,8 +23,9 @@
 #define POSSIBLE 32u
 #define VIEWS 12u
 #define TIMEOUT_MS 3000u
-#define SHORT_MIN_MS 20u /* of every third call: shorter than what it takes to start a dataplane   \
-                          */
+#define SHORT_MIN_MS                                                                               \
+    20u /* of every third call: shorter than what it takes to start a dataplane                    \
+         */
 #define SHORT_MAX_MS 400u
 #define SLACK_MS 500u /* a call may end so much later on a machine full of processes */
 #define LAST_LOOK_MS 20000u
