@@ -226,9 +226,9 @@ static enum placed check_place(const struct kvr_client *client, const struct dat
     const struct mount *mount = mount_of(client);
     uint64_t data_size = mount->arena.data_size;
 
-    /* The answer to a repetition need not say where. And it may be the last word of a dataplane that
-     * is gone: its successor, which has set its number before it takes anything from a ring, gives
-     * the place up for a repetition that it took. */
+    /* The answer to a repetition need not say where. And it may be the last word of a dataplane
+     * that is gone: its successor, which has set its number before it takes anything from a ring,
+     * gives the place up for a repetition that it took. */
     if (rep->ref == 0 || ring_waits(datagram) ||
         shared_load(&mount->arena.sb->boot_id) != client->hello.boot)
         return PLACED_AGAIN;
