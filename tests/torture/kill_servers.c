@@ -101,6 +101,7 @@ static bool judged(struct worker *worker, const char *what, enum kvr_status stat
     case KVR_BUSY:
     case KVR_LIMIT:
     case KVR_UNREACHABLE:
+    case KVR_NO_UPLOAD: /* of a place: the client came to kvraild's successor under another id */
         worker->refused++;
         return false;
     default:
