@@ -98,10 +98,10 @@ void build_key(struct writer *writer, enum kvr_opcode op, const struct kvr_key_r
     append_to(writer, record, key, key_len);
 }
 
-void build_write(struct writer *writer, uint64_t upload, uint32_t off, uint32_t len)
+void build_write(struct writer *writer, uint8_t flags, uint64_t upload, uint32_t off, uint32_t len)
 {
     struct kvr_write_req req = {.upload = upload, .off = off, .len = len};
-    struct kvr_op *record = begin_record(writer, KVR_WRITE, 0, &req, sizeof(req), 0);
+    struct kvr_op *record = begin_record(writer, KVR_WRITE, flags, &req, sizeof(req), 0);
 
     record->size = (uint16_t)(record->size + pad8(len));
 }

@@ -51,7 +51,7 @@ void build_put(struct writer *writer, const struct kvr_put_req *req, const void 
 void build_key(struct writer *writer, enum kvr_opcode op, const struct kvr_key_req *req,
                const void *key, uint32_t key_len);
 /* The fixed part of a WRITE; its len bytes and their padding follow as the datagram's tail. */
-void build_write(struct writer *writer, uint64_t upload, uint32_t off, uint32_t len);
+void build_write(struct writer *writer, uint8_t flags, uint64_t upload, uint32_t off, uint32_t len);
 /* COMMIT or ABORT. */
 void build_commit(struct writer *writer, enum kvr_opcode op, uint64_t upload, uint32_t value_crc,
                   uint32_t value_len);

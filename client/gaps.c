@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kvrail/proto.h"
+
 void gaps_setup(struct gaps *gaps)
 {
     gaps->ranges = gaps->first;
@@ -78,6 +80,22 @@ bool gaps_append(struct gaps *gaps, uint32_t lo, uint32_t hi)
         return false;
     gaps->ranges[gaps->nr++] = (struct range){lo, hi};
     return true;
+}
+
+void gaps_of_fragments(struct gaps *gaps, const struct kvr_range *ranges, uint32_t nr,
+                       uint32_t frag, uint32_t total)
+{
+    uint64_t at = 0;
+
+    gaps_reset(gaps, 0);
+    for (uint32_t i = 0; i < nr; i++) {
+        uint32_t lo = ranges[i].off / frag * frag;
+        uint64_t hi = ((uint64_t)ranges[i].off + ranges[i].len + frag - 1) / frag * frag;
+
+        if (lo < at || lo >= total || !gaps_append(gaps, lo, hi < total ? (uint32_t)hi : total))
+            return;
+        at = hi;
+    }
 }
 
 static bool split(struct gaps *gaps, uint32_t at, uint32_t lo, uint32_t hi)

@@ -29,6 +29,13 @@ void gaps_reset(struct gaps *gaps, uint32_t len);
 /* [lo, hi) is missing as well: lo at or after the end of every range so far. False: no room. */
 bool gaps_append(struct gaps *gaps, uint32_t lo, uint32_t hi);
 
+struct kvr_range;
+
+/* Forgets everything; then the fragments are missing that a server's nr ranges touch, up to the
+ * first range that is out of order or outside [0, total). */
+void gaps_of_fragments(struct gaps *gaps, const struct kvr_range *ranges, uint32_t nr,
+                       uint32_t frag, uint32_t total);
+
 /* [lo, hi) arrived. False: nothing changed, because there is no room for one more range. */
 bool gaps_fill(struct gaps *gaps, uint32_t lo, uint32_t hi);
 

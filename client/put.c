@@ -102,7 +102,7 @@ static void put_write(struct kvr_client *, struct datagram *datagram, unsigned e
         datagram->seq = task->seq;
         datagram->tail = (const uint8_t *)task->call->value + at->lo;
         datagram->tail_len = at->hi - at->lo;
-        build_write(writer, task->ref, at->lo, at->hi - at->lo);
+        build_write(writer, 0, task->ref, at->lo, at->hi - at->lo);
         break;
     case PUT_COMMIT:
         datagram->seq = task->seq;
@@ -173,20 +173,10 @@ static void written(struct datagram *datagram, unsigned entry)
 static void incomplete(struct datagram *datagram, unsigned entry, const struct kvr_put_rep *rep)
 {
     struct task *task = datagram->entries[entry].task;
-    const struct kvr_range *ranges = (const void *)(rep + 1);
-    uint32_t at = 0;
 
     datagram_close(datagram, entry);
-    gaps_reset(&task->gaps, 0);
-    for (uint32_t i = 0; i < rep->nr_ranges; i++) {
-        uint32_t lo = ranges[i].off / task->frag * task->frag;
-        uint64_t hi =
-            ((uint64_t)ranges[i].off + ranges[i].len + task->frag - 1) / task->frag * task->frag;
-        if (lo < at || lo >= task->total ||
-            !gaps_append(&task->gaps, lo, hi < task->total ? (uint32_t)hi : task->total))
-            break;
-        at = (uint32_t)hi;
-    }
+    gaps_of_fragments(&task->gaps, (const struct kvr_range *)(const void *)(rep + 1),
+                      rep->nr_ranges, task->frag, task->total);
     task->phase = gaps_none(&task->gaps) ? PUT_COMMIT : PUT_WRITE;
     task->cursor = 0;
     if (task->phase == PUT_WRITE)

@@ -204,6 +204,61 @@ static void arena_teardown(struct kvraild *kvraild)
     kvraild->arena.sb = NULL;
 }
 
+/* ---- Local socket ------------------------------------------------------------------------------
+ */
+
+/* Beside the control socket: kvrail.sock, kvrail.local.sock. */
+static void local_path_choose(struct kvraild *kvraild)
+{
+    const char *given = options_text(&kvraild->options, OPT_local_socket);
+    const char *control = kvraild->socket_path;
+    size_t len = strlen(control);
+
+    if (*given) {
+        snprintf(kvraild->local_path, sizeof(kvraild->local_path), "%s", given);
+        return;
+    }
+    if (len > 5 && strcmp(control + len - 5, ".sock") == 0)
+        len -= 5;
+    snprintf(kvraild->local_path, sizeof(kvraild->local_path), "%.*s.local.sock", (int)len,
+             control);
+}
+
+static int local_setup(struct kvraild *kvraild)
+{
+    const struct options *options = &kvraild->options;
+    struct attach_rules rules = {
+        .write = (enum attach_write)options_number(options, OPT_local_write),
+        .mode = (enum attach_mode)options_number(options, OPT_local_access),
+        .clients_max = (uint32_t)options_number(options, OPT_clients_max),
+        .slots_max = (uint32_t)options_number(options, OPT_client_slots),
+        .pinned_max = kvraild->arena.data_size / 100 * options_number(options, OPT_client_pinned),
+    };
+    int rc = 0;
+
+    clients_setup(&kvraild->clients, &kvraild->loop, &kvraild->child, &kvraild->arena);
+    local_path_choose(kvraild);
+    if (rules.clients_max == 0) {
+        kvraild->local_path[0] = '\0';
+        kvraild->attach.fd = -1;
+        return 0;
+    }
+    rc = attach_open(&kvraild->attach, &kvraild->loop, &kvraild->clients, &kvraild->arena, &rules,
+                     kvraild->local_path);
+    if (rc == -ENOTSOCK)
+        log_error("local_socket: %s: something else is there, not a socket; it is left alone",
+                  kvraild->local_path);
+    else if (rc < 0)
+        log_error("local_socket: %s cannot be opened: %s", kvraild->local_path, strerror(-rc));
+    return rc;
+}
+
+static void local_teardown(struct kvraild *kvraild)
+{
+    attach_close(&kvraild->attach);
+    clients_teardown(&kvraild->clients);
+}
+
 /* ---- PID file, rates ---------------------------------------------------------------------------
  */
 
@@ -256,6 +311,7 @@ static const struct boot_row {
     {"arena", arena_setup, arena_teardown},
     {"pid file", pid_setup, pid_teardown},
     {"rates", rates_setup, rates_teardown},
+    {"local socket", local_setup, local_teardown},
     {"dataplane", supervise_start, supervise_teardown},
 };
 

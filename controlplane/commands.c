@@ -8,6 +8,8 @@
 #include "controlplane/option_value.h"
 
 #define ERRORS_DEFAULT 20
+#define PINS_DEFAULT 100
+#define PINS_MAX 10000
 
 static void run_status(struct kvraild *kvraild, uint64_t token, const json_t *request)
 {
@@ -117,6 +119,56 @@ static void run_restart(struct kvraild *kvraild, uint64_t token, const json_t *r
         supervise_restart(kvraild, token, json_is_true(cold));
 }
 
+static void run_client_list(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    (void)request;
+    ctl_answer(&kvraild->ctl, token, clients_build(&kvraild->clients));
+}
+
+/* The number of a client in the request; 0 if there is none and that is allowed, else refused. */
+static bool client_id(struct kvraild *kvraild, uint64_t token, const json_t *request, bool needed,
+                      uint32_t *id)
+{
+    const json_t *given = json_object_get(request, "client");
+    json_int_t number = json_integer_value(given);
+
+    *id = 0;
+    if (!given && !needed)
+        return true;
+    if (!json_is_integer(given) || number < 1 || number > CLIENT_ID_MAX) {
+        ctl_refuse(&kvraild->ctl, token, "client: must be the number of a client");
+        return false;
+    }
+    *id = (uint32_t)number;
+    return true;
+}
+
+static void run_client_drop(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    uint32_t id;
+
+    if (!client_id(kvraild, token, request, true, &id))
+        return;
+    if (clients_drop(&kvraild->clients, id, "dropped as asked for") < 0)
+        ctl_refuse(&kvraild->ctl, token, "client %u: there is none", id);
+    else
+        ctl_answer(&kvraild->ctl, token, json_pack("{s:I}", "client", (json_int_t)id));
+}
+
+static void run_pins(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    const json_t *limit = json_object_get(request, "limit");
+    json_int_t n = limit ? json_integer_value(limit) : PINS_DEFAULT;
+    uint32_t id;
+
+    if (!client_id(kvraild, token, request, false, &id))
+        return;
+    if ((limit && !json_is_integer(limit)) || n < 0 || n > PINS_MAX)
+        ctl_refuse(&kvraild->ctl, token, "limit: must be a number from 0 to %d", PINS_MAX);
+    else
+        ctl_answer(&kvraild->ctl, token, pins_build(&kvraild->clients, id, (unsigned)n));
+}
+
 static void run_stop(struct kvraild *kvraild, uint64_t token, const json_t *request)
 {
     (void)request;
@@ -128,9 +180,18 @@ static const struct command {
     const char *name;
     void (*run)(struct kvraild *kvraild, uint64_t token, const json_t *request);
 } commands[] = {
-    {"status", run_status},   {"stat", run_stat},     {"errors", run_errors},
-    {"latency", run_latency}, {"config", run_config}, {"config-set", run_config_set},
-    {"ping", run_ping},       {"stop", run_stop},     {"restart", run_restart},
+    {"status", run_status},
+    {"stat", run_stat},
+    {"errors", run_errors},
+    {"latency", run_latency},
+    {"config", run_config},
+    {"config-set", run_config_set},
+    {"client-list", run_client_list},
+    {"client-drop", run_client_drop},
+    {"pins", run_pins},
+    {"ping", run_ping},
+    {"stop", run_stop},
+    {"restart", run_restart},
 };
 
 void commands_run(void *owner, uint64_t token, const json_t *request)

@@ -5,7 +5,9 @@
 #include <limits.h>
 
 #include "base/clock.h"
+#include "controlplane/attach.h"
 #include "controlplane/child.h"
+#include "controlplane/clients.h"
 #include "controlplane/config.h"
 #include "controlplane/ctl.h"
 #include "controlplane/loop.h"
@@ -54,6 +56,9 @@ struct kvraild {
     char pid_file[OPTION_TEXT_MAX];
     char program[PATH_MAX]; /* the dataplane's */
     struct child child;
+    struct clients clients;
+    char local_path[OPTION_TEXT_MAX]; /* of the local socket; empty: there is none */
+    struct attach attach;
     struct supervision supervision;
     struct stall stall;
     struct rates rates;

@@ -75,6 +75,20 @@
       "Longest time that a client may keep a block from eviction; 0 = no leases.")                 \
     X(deadline_default_ms, DURATION, "1s", 1, 60000, NULL, LIVE | DATAPLANE, "clients",            \
       "Deadline of a request that names none.")                                                    \
+    X(local_socket, PATH, "", 0, 107, NULL, 0, "local clients",                                    \
+      "Unix socket where clients on this host attach (shm://PATH); empty = beside the control "    \
+      "socket, .local.sock instead of .sock.")                                                     \
+    X(local_access, CHOICE, "owner", 0, 0, "owner|group|all", 0, "local clients",                  \
+      "Whose clients may attach: kvraild's user, its group too, or everybody's.")                  \
+    X(local_write, CHOICE, "owner", 0, 0, "none|owner|all", 0, "local clients",                    \
+      "Which of them may write values in place; the others hand them over to be copied.")          \
+    X(clients_max, NUMBER, "64", 0, 64, NULL, 0, "local clients",                                  \
+      "Most clients attached at once; 0 = no local socket.")                                       \
+    X(client_slots, NUMBER, "16384", 64, 65536, NULL, 0, "local clients",                          \
+      "Most blocks that one of them may hold at once.")                                            \
+    X(client_pinned, NUMBER, "50", 1, 100, NULL, 0, "local clients",                               \
+      "Most that one of them may hold, in percent of cache_size; twice as much for a second ends " \
+      "it.")                                                                                       \
     X(control_socket, PATH, "", 0, 107, NULL, 0, "process",                                        \
       "Unix socket for the kvrail command; empty = /run/kvrail.sock for root, else kvrail.sock "   \
       "in XDG_RUNTIME_DIR, else /tmp/kvrail-UID.sock.")                                            \

@@ -77,10 +77,13 @@ static int dataplane_start(struct kvraild *kvraild)
 {
     char text[NR_OPTIONS][SETTING_MAX];
     char *settings[NR_OPTIONS + 1];
+    struct local_spec clients[LOCAL_CLIENTS_MAX];
     struct child_spec spec = {.program = kvraild->program,
                               .index_fd = kvraild->arena.index_fd,
                               .data_fd = kvraild->arena.data_fd,
                               .settings = settings,
+                              .clients = clients,
+                              .nr_clients = clients_specs(&kvraild->clients, clients),
                               .start_ms = START_MS,
                               .term_ms = TERM_MS};
     int rc;
@@ -124,7 +127,15 @@ static void dataplane_ready(void *owner)
              options_text(&kvraild->options, OPT_workers),
              options_text(&kvraild->options, OPT_cache_size), kvraild->socket_path);
     sd_notifyf(0, "READY=1\nSTATUS=serving %s", urls[0]);
+    clients_dataplane_ready(&kvraild->clients);
     waiters_answer(kvraild, NULL);
+}
+
+static void client_gone(void *owner, uint32_t id, const char *why)
+{
+    struct kvraild *kvraild = owner;
+
+    clients_gone(&kvraild->clients, id, why);
 }
 
 /* ---- Again -------------------------------------------------------------------------------------
@@ -200,6 +211,7 @@ static void dataplane_gone(void *owner, const char *reason)
 
     if (!supervision->died_ns)
         supervision->died_ns = clock_ns();
+    clients_dataplane_gone(&kvraild->clients);
     if (kvraild->stopping) {
         kvraild->loop.stop = true;
     } else if (supervision->planned && child->was_ready) {
@@ -260,6 +272,7 @@ int supervise_start(struct kvraild *kvraild)
     child_init(&kvraild->child, &kvraild->loop, kvraild);
     kvraild->child.ready = dataplane_ready;
     kvraild->child.gone = dataplane_gone;
+    kvraild->child.client_gone = client_gone;
     kvraild->supervision.last_ms = UINT64_MAX;
     stall_start(kvraild);
     return dataplane_start(kvraild);

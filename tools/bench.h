@@ -35,7 +35,8 @@ struct bench_settings {
     bool view; /* hits are looked at where they lie */
 };
 
-/* Options; each command has rows of its own for them. */
+/* Options of bench_options, and those for which each command has a row of its own: what they mean
+ * there, or are without being given, differs. */
 enum {
     BENCH_OPT_OPS = CLI_LONG,
     BENCH_OPT_READ,
@@ -63,6 +64,7 @@ enum {
     BENCH_OPT_OTHERS /* first free number */
 };
 
+extern const struct cli_option bench_options[];
 void bench_option_defaults(struct bench_settings *s);
 /* One of them, its argument in optarg. False after the mistake was shown. */
 bool bench_option(const struct cli *cli, int id, struct bench_settings *s);

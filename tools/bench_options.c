@@ -10,6 +10,25 @@
 #include "tools/cli.h"
 #include "tools/units.h"
 
+const struct cli_option bench_options[] = {
+    {BENCH_OPT_OPS, "ops", "LIST",
+     "get, put, del, touch, match, ping, mix (default), or get:80,put:20"},
+    {BENCH_OPT_READ, "read", "PERCENT", "share of GETs in a mix of get and put; default 95"},
+    {BENCH_OPT_KEYS, "keys", "N", "different keys; default 10k"},
+    {BENCH_OPT_KEY_SIZE, "key-size", "BYTES", "bytes of a key, 8 to 1024; default 16"},
+    {BENCH_OPT_DIST, "dist", "DIST", "zipf:EXPONENT, uniform or sequential; default zipf:0.99"},
+    {BENCH_OPT_RATE, "rate", "OPS/S",
+     "open loop at this rate of all threads; default: closed loop"},
+    {BENCH_OPT_ARRIVAL, "arrival", "KIND", "of an open loop: fixed (default) or poisson"},
+    {BENCH_OPT_SECONDS, "seconds", "S", "how long to measure; default 5"},
+    {BENCH_OPT_COUNT, "count", "N", "measure this many ops instead"},
+    {BENCH_OPT_TTL, "ttl", "TIME", "time to live of what is stored; default: none"},
+    {BENCH_OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
+    {BENCH_OPT_NO_WARM, "no-warm", NULL, "do not"},
+    {BENCH_OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
+    {BENCH_OPT_SEED, "seed", "N", "of the random choices; default 1"},
+    {0}};
+
 static bool parse_op(const struct cli *cli, char *text, struct bench_settings *s)
 {
     char *colon = strchr(text, ':');

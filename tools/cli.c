@@ -163,13 +163,15 @@ static bool has_option(const struct cli_option *options, const char *name)
     return false;
 }
 
-/* but: not those that these have as well. May be NULL. */
+/* but: not those that these have as well. May be NULL. title NULL: they go on with those
+ * shown before. */
 static void show_options(const char *title, const struct cli_option *options,
                          const struct cli_option *but)
 {
     if (!options || !options->name)
         return;
-    printf("\n%s:\n", title);
+    if (title)
+        printf("\n%s:\n", title);
     for (; options->name; options++)
         if (options->help && !has_option(but, options->name))
             show_option(options);
@@ -182,6 +184,7 @@ static void show_help(const struct cli_command *command)
     printf("Usage: %s [OPTION]...%s%s\n%s\n", typed(command, name, sizeof(name)),
            command->arguments[0] ? " " : "", command->arguments, command->summary);
     show_options("Options", command->options, NULL);
+    show_options(NULL, command->shared, command->options);
     show_options("Common options", common_options, command->options);
     if (command->details)
         printf("\n%s", command->details);
@@ -265,6 +268,7 @@ int cli_getopt(struct cli *cli, int argc, char **argv)
     /* Options may follow arguments everywhere but in front of the subcommand's name. */
     snprintf(shorts, sizeof(shorts), "%s", cli->command->run ? ":" : "+:");
     add_options(cli->command->options, longs, &nr_longs, shorts);
+    add_options(cli->command->shared, longs, &nr_longs, shorts);
     add_options(common_options, longs, &nr_longs, shorts);
     for (;;) {
         const char *word = argv[optind ? optind : 1];
@@ -406,6 +410,12 @@ static const struct cli_command *find_command(const struct cli_command *const co
     return NULL;
 }
 
+static void show_option_words(const struct cli_option *options)
+{
+    for (; options && options->name; options++)
+        printf("--%s%s\n", options->name, options->arg ? "=" : "");
+}
+
 static void show_words(const struct cli_command *const commands[], unsigned nr, const char *name)
 {
     const struct cli_command *command = find_command(commands, nr, name);
@@ -413,10 +423,9 @@ static void show_words(const struct cli_command *const commands[], unsigned nr, 
     for (unsigned i = 0; i < nr && !command; i++)
         if (commands[i])
             puts(commands[i]->name);
-    for (const struct cli_option *o = command ? command->options : NULL; o && o->name; o++)
-        printf("--%s%s\n", o->name, o->arg ? "=" : "");
-    for (const struct cli_option *o = common_options; o->name; o++)
-        printf("--%s%s\n", o->name, o->arg ? "=" : "");
+    show_option_words(command ? command->options : NULL);
+    show_option_words(command ? command->shared : NULL);
+    show_option_words(common_options);
 }
 
 static int run_command(struct cli *cli, const struct cli_command *const commands[], unsigned nr,

@@ -32,6 +32,7 @@ struct cli_command {
     const char *summary;              /* a line of `kvrail --help` */
     const char *details;              /* NULL, or the end of the command's own --help */
     const struct cli_option *options; /* NULL, or ends with a row whose name is NULL */
+    const struct cli_option *shared;  /* the same, of rows that other commands have as well */
     bool alone;                       /* a program of its own, name is the program's */
     /* argv[0] is the command's name. Returns an exit code. */
     int (*run)(struct cli *cli, int argc, char **argv);

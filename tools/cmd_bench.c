@@ -16,32 +16,16 @@
 #define BUFFERS_MAX (8ull << 30)
 
 static const struct cli_option options[] = {
-    {BENCH_OPT_OPS, "ops", "LIST",
-     "get, put, del, touch, match, ping, mix (default), or get:80,put:20"},
-    {BENCH_OPT_READ, "read", "PERCENT", "share of GETs in a mix of get and put; default 95"},
-    {BENCH_OPT_KEYS, "keys", "N", "different keys; default 10k"},
-    {BENCH_OPT_KEY_SIZE, "key-size", "BYTES", "bytes of a key, 8 to 1024; default 16"},
     {BENCH_OPT_SIZE, "size", "BYTES",
      "bytes of a value, or a mix: 64:50,4KiB:30,64KiB:20; default 1KiB"},
-    {BENCH_OPT_DIST, "dist", "DIST", "zipf:EXPONENT, uniform or sequential; default zipf:0.99"},
     {BENCH_OPT_BATCH, "batch", "N", "ops that are submitted together; default 1"},
     {BENCH_OPT_DEPTH, "depth", "N", "ops in flight, each thread; default 16, at least --batch"},
     {BENCH_OPT_THREADS, "threads", "N", "load threads, each with its own client; default 1"},
     {BENCH_OPT_CHAIN, "chain", "N", "keys of a MATCH; default 256"},
-    {BENCH_OPT_RATE, "rate", "OPS/S",
-     "open loop at this rate of all threads; default: closed loop"},
-    {BENCH_OPT_ARRIVAL, "arrival", "KIND", "of an open loop: fixed (default) or poisson"},
-    {BENCH_OPT_SECONDS, "seconds", "S", "how long to measure; default 5"},
-    {BENCH_OPT_COUNT, "count", "N", "measure this many ops instead"},
-    {BENCH_OPT_TTL, "ttl", "TIME", "time to live of what is stored; default: none"},
-    {BENCH_OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
-    {BENCH_OPT_NO_WARM, "no-warm", NULL, "do not"},
     {BENCH_OPT_FILL, "fill", NULL, "after a miss, store the value"},
     {BENCH_OPT_VIEW, "view", NULL,
      "with shm://: get and match hold hits where they lie, nothing is copied"},
     {BENCH_OPT_NO_VERIFY, "no-verify", NULL, "do not check the bytes of hits"},
-    {BENCH_OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
-    {BENCH_OPT_SEED, "seed", "N", "of the random choices; default 1"},
     {0}};
 
 /* -1: go on; else the exit code. */
@@ -256,6 +240,7 @@ const struct cli_command cmd_bench = {
     .arguments = "",
     .summary = "measure ops, bytes and latencies",
     .options = options,
+    .shared = bench_options,
     .details =
         "Every byte of every hit is checked: the values are made from their key, their version "
         "and\n"

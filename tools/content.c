@@ -53,24 +53,28 @@ static bool check_words(const word *words, size_t nr, uint64_t x)
     return wrong == 0;
 }
 
-void content_fill(void *buffer, size_t len, uint64_t id, uint64_t version)
+void content_fill_part(void *buffer, size_t len, size_t off, size_t value_len, uint64_t id,
+                       uint64_t version)
 {
-    uint64_t seed, tail;
+    uint64_t first, rest;
     char *bytes = buffer;
     size_t nr = len / 8;
 
-    if (len < CONTENT_VERSIONED)
+    if (value_len < CONTENT_VERSIONED)
         version = 0;
-    seed = seed_of(len, id, version);
-    fill_words(buffer, nr, seed);
-    tail = seed + nr * STEP;
-    if (nr == 0)
-        tail = first_word(len, id, version);
-    memcpy(bytes + nr * 8, &tail, len % 8);
-    if (len >= CONTENT_VERSIONED) {
-        tail = first_word(len, id, version);
-        memcpy(bytes, &tail, 8);
+    first = seed_of(value_len, id, version) + off / 8 * STEP;
+    rest = first + nr * STEP;
+    fill_words(buffer, nr, first);
+    memcpy(bytes + nr * 8, &rest, len % 8);
+    if (off == 0) {
+        first = first_word(value_len, id, version);
+        memcpy(bytes, &first, len < 8 ? len : 8);
     }
+}
+
+void content_fill(void *buffer, size_t len, uint64_t id, uint64_t version)
+{
+    content_fill_part(buffer, len, 0, len, id, version);
 }
 
 bool content_check_part(const void *buffer, size_t len, size_t off, size_t value_len, uint64_t id,

@@ -17,6 +17,10 @@
 /* Writes all len bytes of the value. */
 void content_fill(void *buffer, size_t len, uint64_t id, uint64_t version);
 
+/* Writes bytes [off, off + len) of it, off a multiple of 8. The value is value_len bytes long. */
+void content_fill_part(void *buffer, size_t len, size_t off, size_t value_len, uint64_t id,
+                       uint64_t version);
+
 /* Whether buffer holds the whole value of id, in whatever version it says. version may be NULL. */
 bool content_check(const void *buffer, size_t len, uint64_t id, uint64_t *version);
 

@@ -45,7 +45,7 @@ agrees() {
     moved "$matches" '.result.ops.MATCH.OK'
 }
 
-settings cache_size=64MiB idle=sleep packet_memory=64 hugepages=off workers=2 partitions=4 cookie_ms=1s \
+settings cache_size=128MiB idle=sleep packet_memory=64 hugepages=off workers=2 partitions=4 cookie_ms=1s \
     device="net_memif0,role=server,socket=$work/memif.sock,socket-abstract=no"
 "$SMOKE_KVRAILD" --config "$work/kvrail.yaml" > "$log" 2>&1 < /dev/null &
 server_pid=$!
@@ -91,6 +91,44 @@ measured --ops match --chain 80 --count 1000
 agrees
 is .engine.match_found 1
 
+# Chains that need several datagrams, of which 2,000 keys are stored; over several partitions.
+measured --ops match --chain 1500 --count 200 --no-warm --threads 2
+is .errors 0
+is .by_op.match.ops 200
+is .engine.match_found 1
+true_that '.engine.tx_datagrams >= 200 * 18 and .engine.lost == 0'
+moved "$(jq .engine.tx_datagrams <<< "$result")" '.result.ops.MATCH.OK'
+measured --ops match --chain 3000 --keys 4000 --dist sequential --count 1 --no-warm
+is '.engine.match_found * 3000 | round' 2000
+
+# Values that need several datagrams are stored, every one confirmed, and read back.
+stored() {
+    local puts
+    puts=$(jq '.by_op.put.ops + (.warm.ops // 0)' <<< "$result")
+    is .corrupt 0
+    is .errors 0
+    is '.by_op.put.ended.OK' "$(jq .by_op.put.ops <<< "$result")"
+    moved "$puts" '.result.ops.COMMIT.OK' '.result.ops.RESERVE.OK'
+}
+measured --ops put --size 100000 --keys 300 --count 1000 --depth 16 --verify --dist uniform
+stored
+is .by_op.put.bytes 100000000
+true_that '.engine.read_back | .proven + .overtaken == 1300 and .unread == 0 and .proven > 1000'
+true_that '.put_bytes_s > 0 and .by_op.put.latency.p50_us > 0 and .engine.lost == 0'
+measured --ops put --size 2MiB --keys 8 --count 40 --depth 2 --threads 2 --rate 200
+stored
+true_that '.unstarted == 0 and .params.loop == "open"'
+# All kinds at once: what fits a datagram shares it with others.
+measured --ops get:60,put:30,match:10 --size 64:60,40000:40 --keys 500 --chain 400 --batch 4 \
+    --depth 4 --count 4000 --threads 2 --verify
+is .ops 4000
+is .errors 0
+is .corrupt 0
+is .hit_ratio 1
+is .engine.match_found 1
+is .engine.read_back.unread 0
+moved 0 '.result.uploads'
+
 # Open loop: as fast as it was told, not faster; latency from when it was due.
 measured --ops get --rate 2k --seconds 1 --no-warm --verify --arrival poisson
 agrees
@@ -127,7 +165,9 @@ refused --steer --steer third
 refused --hugepages --hugepages many
 refused --hot-partition --hot-partition 1
 refused --hot-partition --hot-partition 9:50
-refused --chain --ops match --chain 5000
+refused --batch --ops match --chain 5000 --batch 2 --rate 1k
+refused --chain --ops match --chain 65536 --depth 32768
+refused --size --ops get --size 100000
 refused --cpus --cpus 999
 refused --ipv4 --ipv4 127.0.0.1
 refused --server --server tcp://10.96.0.1
@@ -157,6 +197,26 @@ measured_at_client --ops get --no-warm --size 20000:50,65536:50 --count 500 --ve
 agrees
 is .hit_ratio 1
 true_that ".get_bytes_s > 0 and .engine.rx_datagrams > 10 * .engine.tx_datagrams"
+# On a wire that loses 2 of 100 frames each way, all values are stored all the same.
+lossy() { # DEVICE
+    nft "table netdev loss_$1 { chain leaving { type filter hook egress device $1 priority 0;
+        udp length > 8 numgen random mod 100 < 2 drop; }; }"
+}
+if lossy kv0 2> /dev/null; then
+    "${at_client[@]}" bash -c "$(declare -f lossy); lossy kv1"
+    measured_at_client --ops put:50,match:50 --size 200000 --chain 300 --count 200 --timeout 20ms \
+        --verify
+    is .errors 0
+    is .corrupt 0
+    is .by_op.put.ended.OK "$(jq .by_op.put.ops <<< "$result")"
+    is .engine.match_found 1
+    is .engine.read_back.unread 0
+    true_that '.engine.lost > 100 and .client.retransmits > 100'
+    nft delete table netdev loss_kv0
+    "${at_client[@]}" nft delete table netdev loss_kv1
+else
+    echo "without a lossy wire: nft is not here, or may not drop"
+fi
 # The same over IPv6.
 expect 0 "${at_client[@]}" "$SMOKE_LOAD" --device net_af_packet0,iface=kv1 --ipv6 fd96::9 \
     --server "$url6" --hugepages off --timeout 2s --keys 500 --count 5000 --verify --quiet --json

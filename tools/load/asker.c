@@ -9,6 +9,8 @@
 #include "base/crc32c.h"
 #include "base/hash.h"
 #include "tools/content.h"
+#include "tools/load/chain.h"
+#include "tools/load/upload.h"
 
 #define WARM_TIMEOUT_NS (100 * NS_PER_MS)
 
@@ -27,6 +29,8 @@ int asker_create(struct asker *a, const struct load_settings *s, const struct dr
         ops = KVR_MUTATIONS_MAX;
 
     memset(a, 0, sizeof(*a));
+    compose_limits(s, max_datagram < hello->max_datagram ? max_datagram : hello->max_datagram,
+                   &a->limits);
     a->settings = s;
     a->index = index;
     proof_setup(&a->proof, max_datagram);
@@ -36,9 +40,11 @@ int asker_create(struct asker *a, const struct load_settings *s, const struct dr
     rc = flights_create(&a->flights, depth, ops, s->timeout_ns);
     if (rc)
         return rc;
-    rc = chooser_create(&a->chooser, s, table, hello, index, depth * KVR_OPS_MAX);
+    rc = chooser_create(&a->chooser, s, &a->limits, table, hello, index, depth * KVR_OPS_MAX);
     if (!rc)
         rc = composer_create(&a->composer, s, index);
+    if (!rc)
+        rc = jobs_create(&a->jobs, s, &a->limits, hello, &a->composer, a->orders);
     if (rc)
         asker_destroy(a);
     return rc;
@@ -46,23 +52,27 @@ int asker_create(struct asker *a, const struct load_settings *s, const struct dr
 
 void asker_destroy(struct asker *a)
 {
+    if (a->flights.places)
+        asker_give_up(a, 0); /* gives trains back */
     flights_destroy(&a->flights);
     chooser_destroy(&a->chooser);
     composer_destroy(&a->composer);
     trains_teardown(&a->trains);
+    jobs_destroy(&a->jobs);
+}
+
+static void set_timeout(struct asker *a, uint64_t timeout_ns)
+{
+    a->flights.timeout_ns = a->jobs.timeout_ns = timeout_ns;
 }
 
 void asker_warm(struct asker *a)
 {
-    uint32_t most = a->proof.max_datagram < a->proof.server.max_datagram
-                        ? a->proof.max_datagram
-                        : a->proof.server.max_datagram;
-
     a->warming = true;
     a->direct = false;
     a->blocked = NULL;
-    a->flights.timeout_ns = WARM_TIMEOUT_NS;
-    chooser_warm(&a->chooser, a->index, compose_puts(a->settings, most));
+    set_timeout(a, WARM_TIMEOUT_NS);
+    chooser_warm(&a->chooser, a->index, compose_puts(a->settings, &a->limits));
 }
 
 void asker_measure(struct asker *a, uint64_t quota)
@@ -72,7 +82,8 @@ void asker_measure(struct asker *a, uint64_t quota)
     a->started = 0;
     a->tx_datagrams = a->rx_datagrams = a->lost = a->late = 0;
     a->moved_in = a->moved_out = 0;
-    a->flights.timeout_ns = a->settings->timeout_ns;
+    a->jobs.lost = a->jobs.repeats = 0;
+    set_timeout(a, a->settings->timeout_ns);
     chooser_measure(&a->chooser, quota);
     a->direct = !a->settings->hot && (a->settings->bench.batch == 1 ||
                                       (a->chooser.only == BENCH_GET && !a->chooser.gathers));
@@ -144,9 +155,15 @@ uint32_t asker_next(struct asker *a, uint64_t due_ns, uint64_t now_ns, uint8_t *
         return 0;
     }
     *partition = chosen->partition;
+    a->started += chosen->nr;
+    if (unlikely(chosen->alone)) {
+        chosen->nr = 0;
+        counter_add(&a->tx_datagrams, 1);
+        return jobs_begin(&a->jobs, (enum bench_op)chosen->kinds[0], chosen->ids[0], due_ns, now_ns,
+                          bytes, partition);
+    }
     len = compose(&a->composer, chosen, a->chooser.stride, a->orders,
                   take_flight(a, due_ns, now_ns), bytes);
-    a->started += chosen->nr;
     chosen->nr = 0;
     return len;
 }
@@ -159,8 +176,8 @@ uint32_t asker_hello(struct asker *a, uint64_t now_ns, uint8_t *bytes)
     return PROOF_HELLO_BYTES;
 }
 
-static void end_warm(struct asker *a, const struct flight_op *op, enum kvr_status status,
-                     uint64_t latency_ns, uint64_t bytes)
+static void end_warm(struct asker *a, uint64_t id, enum kvr_status status, uint64_t latency_ns,
+                     uint64_t bytes)
 {
     switch (status) {
     case KVR_OK:
@@ -171,7 +188,9 @@ static void end_warm(struct asker *a, const struct flight_op *op, enum kvr_statu
     case KVR_EXPIRED:
     case KVR_NEED_COOKIE:
     case KVR_REPLAYED:
-        chooser_again(&a->chooser, op->id);
+    case KVR_NO_UPLOAD:
+    case KVR_LIMIT:
+        chooser_again(&a->chooser, id);
         break;
     default:
         a->warm_failed = status;
@@ -189,7 +208,7 @@ static inline void end_op(struct asker *a, struct flight *flight, unsigned i,
     if (unlikely(op->train))
         train_end(&a->trains, &op->train);
     if (unlikely(a->warming))
-        end_warm(a, op, status, latency_ns, bytes);
+        end_warm(a, op->id, status, latency_ns, bytes);
     else
         tally_add(&a->tallies[op->kind], status, latency_ns, bytes);
 }
@@ -212,6 +231,72 @@ static struct tally *tally_of(struct asker *a, const struct flight_op *op)
 {
     return a->warming ? &a->warm : &a->tallies[op->kind];
 }
+
+/* ---- ops of several datagrams ------------------------------------------------------------- */
+
+static void count_read_back(struct asker *a, const struct job *job)
+{
+    enum upload_verdict verdict = upload_verdict(job);
+
+    if (verdict == UPLOAD_CORRUPT)
+        counter_add(a->warming ? &a->warm.corrupt : &a->tallies[BENCH_PUT].corrupt, 1);
+    a->proven += verdict == UPLOAD_PROVEN;
+    a->overtaken += verdict == UPLOAD_OVERTAKEN;
+    a->unread += verdict == UPLOAD_UNREAD;
+}
+
+static void count_chain(struct asker *a, const struct job *job)
+{
+    a->match_keys += a->settings->bench.chain;
+    a->match_found += chain_prefix(job);
+}
+
+static void end_job(struct asker *a, const struct job *job, uint64_t now_ns)
+{
+    uint64_t latency_ns = now_ns > job->due_ns ? now_ns - job->due_ns : 0, bytes = 0;
+
+    if (job->status == KVR_OK && job->op == BENCH_MATCH)
+        count_chain(a, job);
+    if (job->status == KVR_OK && job->op == BENCH_PUT)
+        bytes = upload_bytes(job);
+    a->moved_out += bytes;
+    if (a->warming)
+        end_warm(a, job->id, job->status, latency_ns, bytes);
+    else
+        tally_add(&a->tallies[job->op], job->status, latency_ns, bytes);
+}
+
+static void end_jobs(struct asker *a, uint64_t now_ns)
+{
+    struct job *job;
+
+    while ((job = jobs_over(&a->jobs))) {
+        bool put = job->op == BENCH_PUT;
+
+        if (put && upload_is_reading(job)) {
+            count_read_back(a, job);
+            jobs_free(&a->jobs, job);
+            continue;
+        }
+        end_job(a, job, now_ns);
+        if (put && job->status == KVR_OK && a->settings->bench.verify)
+            upload_read_back(&a->jobs, job);
+        else
+            jobs_free(&a->jobs, job);
+    }
+}
+
+uint32_t asker_more(struct asker *a, uint64_t now_ns, uint8_t *bytes, uint16_t *partition)
+{
+    uint32_t len = jobs_next(&a->jobs, now_ns, bytes, partition);
+
+    if (len > 0)
+        counter_add(&a->tx_datagrams, 1);
+    end_jobs(a, now_ns);
+    return len;
+}
+
+/* ---- answers ------------------------------------------------------------------------------ */
 
 static void verify(struct asker *a, const struct flight_op *op, const uint8_t *value, uint32_t len,
                    uint32_t crc)
@@ -315,9 +400,7 @@ static void take_hello(struct asker *a, const struct checked_reply *reply)
         return;
     }
     if (a->proof.boots > 0) {
-        for (uint32_t place = 0; place < a->flights.nr; place++)
-            if (flights_at(&a->flights, place)->id)
-                end_all(a, flights_at(&a->flights, place), KVR_TIMEOUT, a->answered_ns);
+        asker_give_up(a, a->answered_ns);
         proof_setup(&a->proof, a->proof.max_datagram);
         for (unsigned p = 0; p < KVR_PARTITIONS_MAX; p++)
             order_reset(&a->orders[p]);
@@ -333,6 +416,28 @@ static void refused(struct asker *a, struct flight *flight, enum kvr_status stat
     end_all(a, flight, status, now_ns);
 }
 
+/* No datagram of a flight is answered by this. */
+static void take_other_datagram(struct asker *a, const struct checked_reply *reply, uint64_t now_ns)
+{
+    uint32_t place = (uint32_t)reply->hdr.id & FLIGHT_NONE;
+
+    if (place == FLIGHT_NONE) {
+        take_hello(a, reply);
+        return;
+    }
+    if (place == PART_QUIET && reply->hdr.session == a->proof.id)
+        return; /* a refusal: COMMIT will name what is missing */
+    if (reply->hdr.session != a->proof.id || !jobs_take(&a->jobs, reply)) {
+        counter_add(&a->late, 1);
+        return;
+    }
+    counter_add(&a->rx_datagrams, 1);
+    a->answered_ns = now_ns;
+    if (reply->hdr.status == KVR_NEED_COOKIE)
+        proof_refused(&a->proof);
+    end_jobs(a, now_ns);
+}
+
 void asker_take(struct asker *a, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
 {
     struct checked_reply reply;
@@ -344,10 +449,7 @@ void asker_take(struct asker *a, const uint8_t *bytes, uint32_t len, uint64_t no
     }
     flight = flights_find(&a->flights, reply.hdr.id);
     if (unlikely(!flight || reply.hdr.session != a->proof.id)) {
-        if ((reply.hdr.id & FLIGHT_NONE) == FLIGHT_NONE)
-            take_hello(a, &reply);
-        else
-            counter_add(&a->late, 1);
+        take_other_datagram(a, &reply, now_ns);
         return;
     }
     counter_add(&a->rx_datagrams, 1);
@@ -372,4 +474,17 @@ void asker_expire(struct asker *a, uint64_t now_ns)
         counter_add(&a->lost, 1);
         end_all(a, flight, KVR_TIMEOUT, now_ns);
     }
+    if (likely(a->jobs.nr_busy == 0))
+        return;
+    jobs_expire(&a->jobs, now_ns);
+    end_jobs(a, now_ns);
+}
+
+void asker_give_up(struct asker *a, uint64_t now_ns)
+{
+    for (uint32_t place = 0; place < a->flights.nr; place++)
+        if (flights_at(&a->flights, place)->id)
+            end_all(a, flights_at(&a->flights, place), KVR_TIMEOUT, now_ns);
+    jobs_give_up(&a->jobs, KVR_TIMEOUT);
+    end_jobs(a, now_ns);
 }

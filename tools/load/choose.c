@@ -12,20 +12,25 @@
 
 #define DRAWS_MAX 10000u
 
-int chooser_create(struct chooser *c, const struct load_settings *s, const struct draw_table *table,
-                   const struct kvr_hello_rep *hello, unsigned thread, uint32_t again_max)
+int chooser_create(struct chooser *c, const struct load_settings *s, const struct limits *limits,
+                   const struct draw_table *table, const struct kvr_hello_rep *hello,
+                   unsigned thread, uint32_t again_max)
 {
     const struct bench_settings *b = &s->bench;
     unsigned kinds = 0;
 
-    *c = (struct chooser){.settings = s,
-                          .seed = hello->seed,
-                          .nr_partitions = hello->nr_partitions,
-                          .stride = ((uint32_t)b->key_len + 7) / 8 * 8,
-                          .again_max = again_max,
-                          .hot_below = (uint64_t)(s->hot_share * 0x1.fffffffffffffp63),
-                          .only = BENCH_OPS,
-                          .kind = BENCH_OPS};
+    *c = (struct chooser){
+        .settings = s,
+        .limits = limits,
+        .seed = hello->seed,
+        .nr_partitions = hello->nr_partitions,
+        .stride = ((uint32_t)b->key_len + 7) / 8 * 8,
+        .again_max = again_max,
+        .hot_below = (uint64_t)(s->hot_share * 0x1.fffffffffffffp63),
+        .only = BENCH_OPS,
+        .kind = BENCH_OPS,
+        .may_be_alone = {[BENCH_PUT] = limits->long_puts, [BENCH_MATCH] = limits->long_chains}};
+    c->alone.alone = true;
     c->gathers = c->nr_partitions > 1 && !s->mixed;
     c->nr_gathered = c->gathers ? c->nr_partitions : 1;
     for (unsigned op = 0; op < BENCH_OPS; op++) {
@@ -158,6 +163,23 @@ static uint32_t next_key(struct chooser *c, uint8_t *key, uint64_t *id)
     return make_key(c, key, *id);
 }
 
+static struct chosen *choose_alone(struct chooser *c, enum bench_op kind, uint32_t partition,
+                                   uint64_t id)
+{
+    c->alone.nr = 1;
+    c->alone.writes = writes(kind);
+    c->alone.partition = (uint16_t)partition;
+    c->alone.kinds[0] = (uint8_t)kind;
+    c->alone.ids[0] = id;
+    return &c->alone;
+}
+
+static bool needs_several(const struct chooser *c, enum bench_op kind, uint64_t id)
+{
+    return c->may_be_alone[kind] &&
+           (kind == BENCH_MATCH || sizes_of(&c->settings->bench.sizes, id) > c->limits->put_max);
+}
+
 /* What is left at the end, in datagrams that are not full. */
 static struct chosen *rest(struct chooser *c)
 {
@@ -181,6 +203,8 @@ struct chosen *chooser_next(struct chooser *c)
         kind = next_kind(c);
         key = c->gathers ? c->key : first->keys + first->nr * c->stride;
         partition = next_key(c, key, &id);
+        if (unlikely(needs_several(c, kind, id)))
+            return choose_alone(c, kind, partition, id);
         chosen = c->gathers ? &c->gathered[partition] : first;
         if (c->gathers)
             memcpy(chosen->keys + chosen->nr * c->stride, key, c->settings->bench.key_len);

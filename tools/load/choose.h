@@ -14,6 +14,7 @@
 struct chosen {
     uint8_t nr;
     bool writes; /* one of them does */
+    bool alone;  /* it is one op, and needs several datagrams */
     uint16_t partition;
     uint8_t kinds[KVR_OPS_MAX]; /* enum bench_op */
     uint64_t ids[KVR_OPS_MAX];
@@ -22,6 +23,7 @@ struct chosen {
 
 struct chooser {
     const struct load_settings *settings;
+    const struct limits *limits;
     uint64_t seed;                       /* of the server's key hash */
     uint32_t nr_partitions, nr_gathered; /* gathered: one a partition, or one for all */
     uint32_t stride;                     /* of keys */
@@ -37,12 +39,15 @@ struct chooser {
     uint64_t *again;          /* warming: ids that were not stored at the first try */
     uint32_t nr_again, again_max;
     struct chosen gathered[KVR_PARTITIONS_MAX];
+    bool may_be_alone[BENCH_OPS]; /* kinds of which some ops need several datagrams */
+    struct chosen alone;          /* has no keys */
 };
 
-/* again_max: ops in flight at most. -ENOMEM. */
+/* again_max: ops in flight at most. settings and limits have to stay. -ENOMEM. */
 [[nodiscard]] int chooser_create(struct chooser *c, const struct load_settings *s,
-                                 const struct draw_table *table, const struct kvr_hello_rep *hello,
-                                 unsigned thread, uint32_t again_max);
+                                 const struct limits *limits, const struct draw_table *table,
+                                 const struct kvr_hello_rep *hello, unsigned thread,
+                                 uint32_t again_max);
 void chooser_destroy(struct chooser *c);
 
 /* Begins a phase: every key of this thread once, or ops as the settings say. */

@@ -57,7 +57,7 @@ static void put(struct composer *c, struct writer *writer, uint64_t id, const ui
     uint32_t len = sizes_of(&b->sizes, id);
     struct kvr_put_req req = {.value_len = len, .ttl_ms = (uint32_t)b->ttl_ms};
 
-    content_fill(c->value, len, id, c->version++);
+    content_fill(c->value, len, id, compose_version(c));
     req.value_crc = crc32c(0, c->value, len);
     build_put(writer, &req, key, (uint32_t)b->key_len, c->value);
 }
@@ -101,8 +101,8 @@ uint32_t compose(struct composer *c, const struct chosen *chosen, uint32_t strid
                  struct order *orders, struct flight *flight, uint8_t *bytes)
 {
     uint32_t key_len = (uint32_t)c->settings->bench.key_len;
-    struct kvr_hdr *hdr = &c->hdr;
     const uint8_t *key = chosen->keys;
+    struct stamp stamp;
     struct writer writer;
 
     build_begin(&writer, bytes);
@@ -121,23 +121,71 @@ uint32_t compose(struct composer *c, const struct chosen *chosen, uint32_t strid
         flight->seq = order_take(&orders[chosen->partition]);
         flight->floor = orders[chosen->partition].floor;
     }
-    hdr->id = flight->id;
-    hdr->seq = flight->seq;
-    hdr->floor = flight->floor;
-    hdr->partition = chosen->partition;
-    return build_finish(&writer, hdr, NULL, 0);
+    stamp = (struct stamp){flight->id, flight->seq, flight->floor, flight->partition};
+    return compose_end(c, &writer, &stamp, 0);
 }
 
-uint64_t compose_size(const struct load_settings *s, uint64_t ops)
+uint32_t compose_end(struct composer *c, struct writer *writer, const struct stamp *stamp,
+                     uint32_t tail_len)
+{
+    uint8_t *tail = writer->bytes + writer->len;
+
+    c->hdr.id = stamp->id;
+    c->hdr.seq = stamp->seq;
+    c->hdr.floor = stamp->floor;
+    c->hdr.partition = stamp->partition;
+    memset(tail + tail_len, 0, pad8(tail_len) - tail_len);
+    return build_finish(writer, &c->hdr, tail, tail_len);
+}
+
+/* The largest size of a value that is at most `most`; 0 if none is. */
+static uint32_t largest_of(const struct sizes *sizes, uint32_t most)
+{
+    uint32_t largest = 0;
+
+    for (unsigned i = 0; i < sizes->nr; i++)
+        if (sizes->entries[i].bytes <= most && sizes->entries[i].bytes > largest)
+            largest = sizes->entries[i].bytes;
+    return largest;
+}
+
+/* Keys of a MATCH whose request and reply fit. */
+static uint32_t keys_of_match(uint32_t datagram, uint32_t key_len)
+{
+    uint32_t asked = (uint32_t)(datagram - sizeof(struct kvr_hdr) - sizeof(struct kvr_match_req));
+    uint32_t said = datagram / 64 * 64;
+    uint32_t bits = (uint32_t)(said - sizeof(struct kvr_hdr) - sizeof(struct kvr_match_rep)) * 8;
+
+    return asked / key_len < bits ? asked / key_len : bits;
+}
+
+void compose_limits(const struct load_settings *s, uint32_t max_datagram, struct limits *limits)
+{
+    const struct bench_settings *b = &s->bench;
+    uint32_t room = (max_datagram & ~7u) - (uint32_t)sizeof(struct kvr_hdr);
+
+    *limits = (struct limits){
+        .datagram = max_datagram,
+        .put_max = room - build_put_size((uint32_t)b->key_len, 0),
+        .frag = room - (uint32_t)sizeof(struct kvr_write_req),
+        .chain_max = keys_of_match(max_datagram & ~7u, (uint32_t)b->key_len),
+    };
+    limits->long_puts = (b->weights[BENCH_PUT] || b->warm) && b->sizes.largest > limits->put_max;
+    limits->long_chains = b->weights[BENCH_MATCH] && b->chain > limits->chain_max;
+}
+
+uint64_t compose_size(const struct load_settings *s, const struct limits *limits, uint64_t ops)
 {
     const struct bench_settings *b = &s->bench;
     uint32_t key_len = (uint32_t)b->key_len;
     uint64_t sizes[BENCH_OPS] = {
         [BENCH_GET] = build_get_size(key_len),
-        [BENCH_PUT] = build_put_size(key_len, b->sizes.largest),
+        [BENCH_PUT] = build_put_size(key_len, largest_of(&b->sizes, limits->put_max)),
         [BENCH_DEL] = build_key_size(key_len),
         [BENCH_TOUCH] = build_key_size(key_len),
-        [BENCH_MATCH] = sizeof(struct kvr_match_req) + b->chain * b->key_len + 7,
+        [BENCH_MATCH] = limits->long_chains
+                            ? 0
+                            : pad8((uint32_t)(sizeof(struct kvr_match_req) + b->chain * key_len)),
         [BENCH_PING] = sizeof(struct kvr_ping),
     };
     uint64_t most = 0;
@@ -148,10 +196,11 @@ uint64_t compose_size(const struct load_settings *s, uint64_t ops)
     return sizeof(struct kvr_hdr) + ops * most;
 }
 
-uint32_t compose_puts(const struct load_settings *s, uint32_t max_datagram)
+uint32_t compose_puts(const struct load_settings *s, const struct limits *limits)
 {
-    uint32_t size = build_put_size((uint32_t)s->bench.key_len, s->bench.sizes.largest);
-    uint32_t fit = (max_datagram - (uint32_t)sizeof(struct kvr_hdr)) / size;
+    uint32_t size =
+        build_put_size((uint32_t)s->bench.key_len, largest_of(&s->bench.sizes, limits->put_max));
+    uint32_t fit = (limits->datagram - (uint32_t)sizeof(struct kvr_hdr)) / size;
 
     return fit < KVR_MUTATIONS_MAX ? fit : KVR_MUTATIONS_MAX;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "client/build.h"
+#include "tools/load/chain.h"
 #include "tools/load/compose.h"
 #include "tools/load/settings.h"
 #include "tools/units.h"
@@ -36,9 +37,7 @@ bool settings_fit_each_other(const struct load_settings *s, char *text, size_t s
         snprintf(text, size, "--threads %u: at most %u", (unsigned)b->threads, LOAD_THREADS_MAX);
     else if (b->keys > KEYS_MAX)
         snprintf(text, size, "--keys: at most %s", units_count((double)KEYS_MAX).s);
-    else if (b->weights[BENCH_MATCH] && b->chain > UINT16_MAX)
-        snprintf(text, size, "--chain %u: at most %u", (unsigned)b->chain, UINT16_MAX);
-    else if (b->verify && b->sizes.largest > KVR_DATAGRAM_MAX &&
+    else if (b->verify && b->weights[BENCH_GET] && b->sizes.largest > KVR_DATAGRAM_MAX &&
              b->threads * b->depth * b->batch * b->sizes.largest > BUFFERS_MAX)
         snprintf(text, size, "--verify: %u ops in flight need more than %s of buffers",
                  (unsigned)(b->threads * b->depth * b->batch), units_bytes(BUFFERS_MAX).s);
@@ -49,23 +48,27 @@ bool settings_fit_server(const struct load_settings *s, const struct kvr_hello_r
                          uint32_t max_datagram, char *text, size_t size)
 {
     const struct bench_settings *b = &s->bench;
-    uint64_t chain =
-        (max_datagram - sizeof(struct kvr_hdr) - sizeof(struct kvr_match_req)) / b->key_len;
+    struct limits limits;
 
+    compose_limits(s, max_datagram, &limits);
     text[0] = 0;
-    if (b->weights[BENCH_MATCH] && b->chain > chain)
-        snprintf(text, size, "--chain %u: at most %u keys fit a datagram of %u bytes",
-                 (unsigned)b->chain, (unsigned)chain, max_datagram);
-    else if (compose_size(s, b->batch) > max_datagram)
+    if (compose_size(s, &limits, b->batch) > max_datagram)
         snprintf(text, size,
                  "--batch %u: the requests need %llu bytes, a datagram has %u here (--mtu)",
-                 (unsigned)b->batch, (unsigned long long)compose_size(s, b->batch), max_datagram);
-    else if (b->warm && compose_puts(s, max_datagram) == 0)
+                 (unsigned)b->batch, (unsigned long long)compose_size(s, &limits, b->batch),
+                 max_datagram);
+    else if (b->rate && b->batch > 1 && (limits.long_puts || limits.long_chains))
         snprintf(text, size,
-                 "--size %s: a PUT must fit a datagram of %u bytes: use --no-warm after `kvrail "
-                 "bench` has stored the keys",
-                 b->sizes_text, max_datagram);
-    else if (b->sizes.largest > hello->train_max)
+                 "--batch %u: with --rate every op must fit a datagram of %u bytes together with "
+                 "others",
+                 (unsigned)b->batch, max_datagram);
+    else if (limits.long_chains && b->threads * chains_memory(b) > BUFFERS_MAX)
+        snprintf(text, size, "--chain %u: so many --keys and --depth need more than %s of memory",
+                 (unsigned)b->chain, units_bytes(BUFFERS_MAX).s);
+    else if (b->sizes.largest > hello->max_value)
+        snprintf(text, size, "--size %s: the server takes values of %u bytes at most",
+                 b->sizes_text, hello->max_value);
+    else if (b->weights[BENCH_GET] && b->sizes.largest > hello->train_max)
         snprintf(text, size, "--size %s: the server answers a GET with %u bytes at most",
                  b->sizes_text, hello->train_max);
     else if (b->batch > hello->max_ops)

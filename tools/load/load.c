@@ -243,7 +243,11 @@ static void collect(const struct worker *w, unsigned cpu, struct load_result *r,
     r->bench.unstarted += w->account.unstarted;
     r->tx_datagrams += a->tx_datagrams;
     r->rx_datagrams += a->rx_datagrams;
-    r->lost += a->lost;
+    r->lost += a->lost + a->jobs.lost;
+    r->bench.client.retransmits += a->jobs.repeats;
+    r->proven += a->proven;
+    r->overtaken += a->overtaken;
+    r->unread += a->unread;
     r->late += a->late;
     r->invalid += a->invalid;
     r->foreign += w->account.foreign;

@@ -20,6 +20,7 @@ struct load_result {
     uint64_t tx_datagrams, rx_datagrams, lost, late, invalid, foreign;
     uint64_t rx_frames, rx_bursts, tx_frames, tx_bursts;
     uint64_t match_keys, match_found;
+    uint64_t proven, overtaken, unread; /* read back after a PUT: see asker */
     struct load_thread_result threads[LOAD_THREADS_MAX];
     struct load_thread_result mean; /* of all threads: busy, cycles */
 };

@@ -41,32 +41,18 @@ static const struct cli_option options[] = {
     {OPT_MTU, "mtu", "BYTES", "largest IP packet, 1280 to 9000; default 1500"},
     {OPT_RING, "ring", "N", "descriptors of a queue, where the device asks; default 1024"},
     {OPT_EAL, "eal", "ARGUMENTS", "more arguments for DPDK, split at spaces"},
-    {BENCH_OPT_OPS, "ops", "LIST",
-     "get, put, del, touch, match, ping, mix (default), or get:80,put:20"},
-    {BENCH_OPT_READ, "read", "PERCENT", "share of GETs in a mix of get and put; default 95"},
-    {BENCH_OPT_KEYS, "keys", "N", "different keys; default 10k"},
-    {BENCH_OPT_KEY_SIZE, "key-size", "BYTES", "bytes of a key, 8 to 1024; default 16"},
     {BENCH_OPT_SIZE, "size", "BYTES", "bytes of a value, or a mix: 64:50,1KiB:50; default 64"},
-    {BENCH_OPT_DIST, "dist", "DIST", "zipf:EXPONENT, uniform or sequential; default zipf:0.99"},
     {BENCH_OPT_BATCH, "batch", "N", "ops of a datagram, all of one partition; default 1"},
     {OPT_MIXED, "mixed", NULL, "a datagram may hold reads of several partitions"},
-    {BENCH_OPT_DEPTH, "depth", "N", "datagrams in flight, each thread; default 256"},
+    {BENCH_OPT_DEPTH, "depth", "N",
+     "datagrams in flight, each thread; what needs several counts as one; default 256"},
     {BENCH_OPT_THREADS, "threads", "N",
      "threads, each with a CPU, a session and a UDP port; default 1"},
-    {BENCH_OPT_CHAIN, "chain", "N", "keys of a MATCH, as many as fit a datagram; default 64"},
+    {BENCH_OPT_CHAIN, "chain", "N", "keys of a MATCH; default 64"},
     {OPT_HOT, "hot-partition", "P:SHARE", "so many percent of the ops are for partition P: 0:80"},
-    {BENCH_OPT_RATE, "rate", "OPS/S",
-     "open loop at this rate of all threads; default: closed loop"},
-    {BENCH_OPT_ARRIVAL, "arrival", "KIND", "of an open loop: fixed (default) or poisson"},
-    {BENCH_OPT_SECONDS, "seconds", "S", "how long to measure; default 5"},
-    {BENCH_OPT_COUNT, "count", "N", "measure this many ops instead"},
-    {BENCH_OPT_TTL, "ttl", "TIME", "time to live of what is stored; default: none"},
-    {BENCH_OPT_WARM, "warm", NULL, "store every key once before measuring (default)"},
-    {BENCH_OPT_NO_WARM, "no-warm", NULL, "do not"},
-    {BENCH_OPT_VERIFY, "verify", NULL, "check every byte of every hit"},
+    {BENCH_OPT_VERIFY, "verify", NULL,
+     "check every byte of every hit; read back what took several datagrams to store"},
     {BENCH_OPT_NO_VERIFY, "no-verify", NULL, "check the datagrams only (default)"},
-    {BENCH_OPT_KEYSPACE, "keyspace", "N", "number of a key space; others share no keys; default 0"},
-    {BENCH_OPT_SEED, "seed", "N", "of the random choices; default 1"},
     {OPT_VERSION, "version", NULL, "show the version"},
     {'t', "timeout", "MS", "a datagram without an answer for so long is lost; default 20 ms"},
     {0}};
@@ -251,12 +237,14 @@ static const struct cli_command load = {
     .arguments = "",
     .summary = "Loads a kvrail server from a DPDK port of its own, and measures.",
     .options = options,
+    .shared = bench_options,
     .details =
         "Latency counts from when a datagram is written (closed loop) or from when it was due\n"
         "(--rate: open loop, free of coordinated omission) until its answer was received. A\n"
         "datagram that is not answered within --timeout is lost and counted; it is not sent "
-        "again.\n"
-        "The warm-up sends again until every key is stored.\n"
+        "again,\n"
+        "but in the warm-up, and where an op needs several: values and chains that do not fit "
+        "one.\n"
         "Exit status 1 if a single byte was wrong.\n"
         "\n"
         "Examples:\n"

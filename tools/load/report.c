@@ -11,6 +11,11 @@ static double ratio(uint64_t part, uint64_t whole)
     return whole ? (double)part / (double)whole : 0;
 }
 
+static bool was_read_back(const struct load_result *r)
+{
+    return r->proven + r->overtaken + r->unread > 0;
+}
+
 static json_t *thread_json(const struct load_thread_result *t)
 {
     return json_pack("{s:i,s:I,s:I,s:f,s:f,s:f}", "cpu", (int)t->cpu, "ops", (json_int_t)t->ops,
@@ -39,6 +44,10 @@ static json_t *engine_json(const struct load_settings *s, const struct load_resu
     json_object_set_new(object, "preempted", json_integer((json_int_t)r->mean.preempted));
     if (r->match_keys)
         json_object_set_new(object, "match_found", json_real(ratio(r->match_found, r->match_keys)));
+    if (was_read_back(r))
+        json_object_set_new(object, "read_back",
+                            json_pack("{s:I,s:I,s:I}", "proven", (json_int_t)r->proven, "overtaken",
+                                      (json_int_t)r->overtaken, "unread", (json_int_t)r->unread));
     if (s->hot)
         json_object_set_new(object, "hot",
                             json_pack("{s:I,s:f}", "partition", (json_int_t)s->hot_partition,
@@ -62,6 +71,10 @@ static void print_engine(const struct load_settings *s, const struct load_result
     if (r->match_keys)
         printf("match: %.4f of the keys lay in the stored prefix\n",
                ratio(r->match_found, r->match_keys));
+    if (was_read_back(r))
+        printf("read back: %llu values proven, %llu overtaken by others, %llu not answered\n",
+               (unsigned long long)r->proven, (unsigned long long)r->overtaken,
+               (unsigned long long)r->unread);
 }
 
 void load_report(const struct cli *cli, const struct load_settings *s, const struct load_result *r,

@@ -29,6 +29,15 @@ struct load_settings {
     uint64_t timeout_ns;
 };
 
+/* What a datagram of the path to the server holds at most. */
+struct limits {
+    uint32_t datagram;           /* bytes of UDP payload, both ways */
+    uint32_t put_max;            /* bytes of the value of a PUT */
+    uint32_t frag;               /* bytes of a WRITE */
+    uint32_t chain_max;          /* keys of a MATCH */
+    bool long_puts, long_chains; /* the settings ask for larger ones, which take several */
+};
+
 /* What options allow alone, but not together, or not of this server; false: text says why. */
 bool settings_fit_each_other(const struct load_settings *s, char *text, size_t size);
 struct kvr_hello_rep;

@@ -161,8 +161,9 @@ static void say_hello(struct worker *w, uint64_t now_ns)
     put(w, 0, frame);
 }
 
-/* False: nothing more can be sent now. */
-static inline bool send_next(struct worker *w, uint64_t due_ns, uint64_t now_ns)
+/* An op's first datagram, or (more) a further one of an op that has begun. False: nothing more can
+ * be sent now. */
+static inline bool send_next(struct worker *w, bool more, uint64_t due_ns, uint64_t now_ns)
 {
     struct rte_mbuf *frame = take_frame(w);
     uint16_t partition;
@@ -170,7 +171,10 @@ static inline bool send_next(struct worker *w, uint64_t due_ns, uint64_t now_ns)
 
     if (unlikely(!frame))
         return false;
-    len = asker_next(&w->asker, due_ns, now_ns, payload_of(frame), &partition);
+    if (unlikely(more))
+        len = asker_more(&w->asker, now_ns, payload_of(frame), &partition);
+    else
+        len = asker_next(&w->asker, due_ns, now_ns, payload_of(frame), &partition);
     if (unlikely(len == 0)) {
         w->spare[w->nr_spare++] = frame;
         return false;
@@ -293,6 +297,14 @@ static unsigned receive(struct worker *w, uint64_t now_ns)
 
 /* ---- turns --------------------------------------------------------------------------------- */
 
+/* Writes what goes on. */
+static void go_on(struct worker *w, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < WORKER_SEND && asker_has_more(&w->asker); i++)
+        if (!send_next(w, true, 0, now_ns))
+            return;
+}
+
 /* Writes what the loop may start now. */
 static void start(struct worker *w, uint64_t now_ns)
 {
@@ -306,7 +318,7 @@ static void start(struct worker *w, uint64_t now_ns)
             if (due_ns > now_ns)
                 return;
         }
-        if (!send_next(w, due_ns, now_ns))
+        if (!send_next(w, false, due_ns, now_ns))
             return;
         if (open)
             schedule_advance(&w->schedule);
@@ -322,6 +334,8 @@ static bool turn(struct worker *w, uint64_t now_ns, bool may_start)
     asker_expire(&w->asker, now_ns);
     if (proof_due(&w->asker.proof, now_ns))
         say_hello(w, now_ns);
+    if (w->nr_waiting < WORKER_SEND && asker_ready(&w->asker))
+        go_on(w, now_ns);
     if (may_start && w->nr_waiting < WORKER_SEND && asker_ready(&w->asker))
         start(w, now_ns);
     if (w->nr_waiting > 0) {
@@ -401,11 +415,11 @@ int worker_run(void *arg)
         schedule_setup(&w->schedule, w->start_ns,
                        (double)s->bench.rate / (double)s->bench.threads / (double)s->bench.batch,
                        s->bench.poisson, s->bench.seed + w->index);
-    while (going || flights_busy(&w->asker.flights) > 0 || w->nr_waiting > 0) {
+    while (going || asker_busy(&w->asker) > 0 || w->nr_waiting > 0) {
         now_ns = ticks_ns(&w->crew->ticks, tsc);
         if (going && ended(w, now_ns)) {
             going = false;
-            drained_ns = now_ns + 2 * w->asker.flights.timeout_ns + NS_PER_S;
+            drained_ns = now_ns + (JOB_TRIES + 2) * w->asker.flights.timeout_ns + NS_PER_S;
         }
         if (unlikely(now_ns > drained_ns))
             break; /* the device takes no frames any more */
@@ -420,6 +434,7 @@ int worker_run(void *arg)
         }
         tsc = next;
     }
+    asker_give_up(&w->asker, ticks_ns(&w->crew->ticks, tsc));
     w->account.cycles = tsc - begin;
     w->account.preempted = preemptions() - w->account.preempted;
     if (s->bench.rate && w->phase == WORKER_MEASURE)

@@ -115,7 +115,7 @@ Test(build, the_tail_of_a_write_counts_like_bytes_of_the_datagram)
     uint32_t len;
 
     build_begin(&writer, bytes);
-    build_write(&writer, 5, 16, 13);
+    build_write(&writer, KVR_WRITE_QUIET, 5, 16, 13);
     len = build_finish(&writer, &hdr, value, 13);
     cr_assert_eq(len, sizeof(struct kvr_hdr) + sizeof(struct kvr_write_req) + 16);
     cr_assert_eq(((const struct kvr_op *)record(0))->size, sizeof(struct kvr_write_req) + 16);

@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "client/gaps.h"
+#include "kvrail/proto.h"
 
 #define BYTES 2000u
 
@@ -106,5 +107,40 @@ Test(gaps, append_joins_neighbours)
     cr_assert_eq(gaps.nr, 2);
     cr_assert(gaps_next(&gaps, 0, 100, &range));
     cr_assert(range.lo == 8 && range.hi == 24);
+    gaps_teardown(&gaps);
+}
+
+static void fragments(struct gaps *gaps, const struct kvr_range *ranges, uint32_t nr)
+{
+    gaps_reset(gaps, 5000);
+    gaps_of_fragments(gaps, ranges, nr, 1000, 4500);
+}
+
+Test(gaps, what_a_server_misses_becomes_whole_fragments)
+{
+    const struct kvr_range named[] = {{0, 1}, {1999, 2}, {4000, 500}};
+    const struct kvr_range disorder[] = {{2000, 1000}, {0, 1000}};
+    const struct kvr_range outside[] = {{3000, 100}, {5000, 1}};
+    const struct kvr_range far[] = {{4100, UINT32_MAX - 4100}, {4200, 1}};
+    struct gaps gaps;
+    struct range range;
+
+    gaps_setup(&gaps);
+    fragments(&gaps, named, 3);
+    cr_assert_eq(gaps.nr, 2);
+    cr_assert(gaps_next(&gaps, 0, 4500, &range));
+    cr_assert(range.lo == 0 && range.hi == 3000, "neighbours are joined");
+    fragments(&gaps, named + 1, 2);
+    cr_assert(gaps_next(&gaps, 0, 4500, &range));
+    cr_assert(range.lo == 1000 && range.hi == 3000);
+    cr_assert(gaps_next(&gaps, 3000, 4500, &range));
+    cr_assert(range.lo == 4000 && range.hi == 4500);
+    fragments(&gaps, disorder, 2);
+    cr_assert_eq(gaps.nr, 1);
+    fragments(&gaps, outside, 2);
+    cr_assert_eq(gaps.nr, 1);
+    fragments(&gaps, far, 2);
+    cr_assert(gaps_next(&gaps, 0, UINT32_MAX, &range));
+    cr_assert(range.lo == 4000 && range.hi == 4500);
     gaps_teardown(&gaps);
 }

@@ -70,6 +70,20 @@ Test(content, notices_torn_and_shifted_values)
     cr_assert_not(content_check(buffer, 4096, 42, NULL), "zeroes");
 }
 
+Test(content, is_the_same_written_in_parts)
+{
+    for (size_t i = 0; i < NR_LENS; i++)
+        for (size_t step = 8; step <= 1024; step *= 2) {
+            content_fill(buffer, lens[i], 11, 5);
+            memset(other, 0xa5, sizeof(other));
+            for (size_t off = 0; off < lens[i]; off += step)
+                content_fill_part(other + off, lens[i] - off < step ? lens[i] - off : step, off,
+                                  lens[i], 11, 5);
+            cr_assert_arr_eq(other, buffer, lens[i], "length %zu in steps of %zu", lens[i], step);
+            cr_assert_eq(other[lens[i]], 0xa5);
+        }
+}
+
 Test(content, checks_any_part)
 {
     struct rng rng;

@@ -14,12 +14,13 @@ static struct load_settings settings = {.bench = {.keys = 1000,
                                                   .dist = BENCH_UNIFORM,
                                                   .weights = {[BENCH_GET] = 1}}};
 static struct kvr_hello_rep hello = {.nr_partitions = 4, .seed = 99};
+static struct limits limits = {.datagram = 1472, .put_max = 1000, .chain_max = 80};
 static struct draw_table no_table;
 static struct chooser chooser;
 
 static void create(unsigned thread)
 {
-    cr_assert_eq(chooser_create(&chooser, &settings, &no_table, &hello, thread, 64), 0);
+    cr_assert_eq(chooser_create(&chooser, &settings, &limits, &no_table, &hello, thread, 64), 0);
 }
 
 static unsigned partition_of(const uint8_t *key)

@@ -5,7 +5,8 @@
 #include "tools/load/settings.h"
 
 static struct load_settings s;
-static struct kvr_hello_rep hello = {.nr_partitions = 2, .max_ops = 32, .train_max = 65536};
+static struct kvr_hello_rep hello = {
+    .nr_partitions = 2, .max_ops = 32, .max_value = KVR_VALUE_MAX, .train_max = 65536};
 static char text[256];
 
 static void defaults(void)
@@ -70,22 +71,10 @@ Test(fit, what_cannot_be_is_refused_by_name)
 
 Test(fit, what_the_server_or_the_path_does_not_take_is_refused_by_name)
 {
-    only(BENCH_MATCH);
-    s.bench.warm = false;
-    s.bench.chain = 88;
-    refused("--chain");
-    only(BENCH_MATCH);
-    s.bench.chain = 87; /* 56 + 16 + 87 * 16 = 1,464 */
-    accepted();
-    cr_assert_eq(sizes_parse("2KiB", &s.bench.sizes), 0);
+    only(BENCH_PUT);
+    cr_assert_eq(sizes_parse("1000", &s.bench.sizes), 0);
+    s.bench.batch = 2;
     refused("--batch");
-    only(BENCH_GET);
-    cr_assert_eq(sizes_parse("2KiB", &s.bench.sizes), 0);
-    refused("--size");
-    only(BENCH_GET);
-    cr_assert_eq(sizes_parse("2KiB", &s.bench.sizes), 0);
-    s.bench.warm = false;
-    accepted();
     only(BENCH_GET);
     s.bench.warm = false;
     cr_assert_eq(sizes_parse("65537", &s.bench.sizes), 0);
@@ -96,7 +85,38 @@ Test(fit, what_the_server_or_the_path_does_not_take_is_refused_by_name)
     only(BENCH_GET);
     s.bench.batch = 25;
     accepted();
+    only(BENCH_PUT);
+    hello.max_value = 3000000;
+    cr_assert_eq(sizes_parse("3000001", &s.bench.sizes), 0);
+    refused("--size");
+    hello.max_value = KVR_VALUE_MAX;
     s.hot = true;
     s.hot_partition = 2;
     refused("--hot-partition");
+}
+
+Test(fit, what_needs_several_datagrams_is_refused_only_where_it_must_share_one_on_time)
+{
+    only(BENCH_PUT);
+    cr_assert_eq(sizes_parse("64:50,2MiB:50", &s.bench.sizes), 0);
+    s.bench.batch = 8;
+    accepted();
+    only(BENCH_MATCH);
+    s.bench.chain = 65536;
+    s.bench.batch = 8;
+    accepted();
+    only(BENCH_PUT);
+    cr_assert_eq(sizes_parse("64:50,2MiB:50", &s.bench.sizes), 0);
+    s.bench.batch = 8;
+    s.bench.rate = 1000;
+    refused("--batch");
+    only(BENCH_MATCH);
+    s.bench.chain = 88; /* 56 + 16 + 88 * 16 = 1,480 */
+    s.bench.batch = 2;
+    s.bench.rate = 1000;
+    refused("--batch");
+    only(BENCH_MATCH);
+    s.bench.chain = 65536;
+    s.bench.depth = LOAD_DEPTH_MAX;
+    refused("--chain");
 }

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life of a registered client: added, told to the dataplane, ended by hang-up, death of its process
+ * or an order. Invariant: nobody is told that he is in before the dataplane looks at his hazard
+ * slots, or before there is a dataplane that would not. */
+#include "controlplane/clients.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "controlplane/child.h"
+#include "controlplane/pins.h"
+
+#define SCAN_MS 250u
+
+static void scan_all(void *owner)
+{
+    struct clients *clients = owner;
+    uint64_t now_ns = clock_ns();
+
+    for (unsigned i = 0; i < clients->nr; i++)
+        pins_scan(clients->list[i], clients->arena, now_ns);
+    if (clients->nr > 0)
+        loop_arm(clients->loop, &clients->scan, SCAN_MS, scan_all, clients);
+}
+
+void clients_setup(struct clients *clients, struct loop *loop, struct child *child,
+                   const struct arena *arena)
+{
+    uint32_t random = 0;
+
+    *clients = (struct clients){.loop = loop, .child = child, .arena = arena};
+    /* Ids of one kvraild should not look like those of the one before. */
+    if (getrandom(&random, sizeof(random), 0) == sizeof(random))
+        clients->last_id = random & CLIENT_ID_MAX;
+}
+
+/* ---- One client -------------------------------------------------------------------------------
+ */
+
+static void unwatch(const struct client *client)
+{
+    if (client->fd >= 0)
+        loop_unwatch(client->clients->loop, client->fd);
+    if (client->spec.pidfd >= 0)
+        loop_unwatch(client->clients->loop, client->spec.pidfd);
+}
+
+static void client_free(struct client *client)
+{
+    if (client->fd >= 0)
+        close(client->fd);
+    if (client->spec.pidfd >= 0)
+        close(client->spec.pidfd);
+    if (client->segment.header)
+        segment_close(&client->segment);
+    else if (client->spec.segment_fd >= 0)
+        close(client->spec.segment_fd);
+    free(client->seen);
+    free(client->since_ns);
+    free(client);
+}
+
+static void answer(struct client *client, const char *error)
+{
+    void (*added)(void *waiter, uint32_t id, const char *error) = client->added;
+
+    client->added = NULL;
+    if (added)
+        added(client->waiter, client->spec.id, error);
+}
+
+static void take_out(struct client *client)
+{
+    struct clients *clients = client->clients;
+
+    for (unsigned i = 0; i < clients->nr; i++)
+        if (clients->list[i] == client) {
+            clients->nr--;
+            memmove(&clients->list[i], &clients->list[i + 1],
+                    (clients->nr - i) * sizeof(clients->list[0]));
+            break;
+        }
+}
+
+static void client_remove(struct client *client, const char *why)
+{
+    log_info("client %u (pid %u, %s) is gone: %s", client->spec.id, client->spec.pid, client->name,
+             why);
+    take_out(client);
+    unwatch(client);
+    answer(client, why);
+    client_free(client);
+}
+
+static struct client *client_find(const struct clients *clients, uint32_t id)
+{
+    for (unsigned i = 0; i < clients->nr; i++)
+        if (clients->list[i]->spec.id == id)
+            return clients->list[i];
+    return NULL;
+}
+
+/* ---- The dataplane ----------------------------------------------------------------------------
+ */
+
+/* client-gone follows; whatever was answered, nothing more is to be done. */
+static void drop_done(void *owner, uint64_t id, const char *error)
+{
+    struct client *client = client_find(owner, (uint32_t)id);
+
+    if (error && client && client->leaving)
+        client_remove(client, error);
+}
+
+static void add_done(void *owner, uint64_t id, const char *error)
+{
+    struct client *client = client_find(owner, (uint32_t)id);
+
+    if (!client)
+        return;
+    if (!error || client->clients->child->state == CHILD_DOWN) {
+        /* The next dataplane begins with it. */
+        client->told = error == NULL;
+        answer(client, NULL);
+        return;
+    }
+    log_warning("client %u: the dataplane does not take it: %s", client->spec.id, error);
+    client_remove(client, error);
+}
+
+static void tell(struct client *client)
+{
+    struct clients *clients = client->clients;
+    struct child_command command = {.done = add_done, .owner = clients, .token = client->spec.id};
+    int fds[2] = {client->spec.segment_fd, client->spec.pidfd}, rc;
+    char line[128];
+
+    snprintf(line, sizeof(line), "client-add %u %u %u %d %llu", client->spec.id, client->spec.pid,
+             client->spec.uid, client->spec.may_write, (unsigned long long)client->spec.pinned_max);
+    client->told = true;
+    rc = child_send_fds(clients->child, line, fds, 2, &command);
+    if (rc < 0)
+        add_done(clients, client->spec.id, strerror(-rc));
+}
+
+/* The end begins. */
+static void client_leave(struct client *client, const char *why)
+{
+    struct clients *clients = client->clients;
+    struct child_command command = {.done = drop_done, .owner = clients, .token = client->spec.id};
+    char line[64];
+
+    if (client->leaving)
+        return;
+    if (!client->told || clients->child->state != CHILD_READY) {
+        client_remove(client, why);
+        return;
+    }
+    client->leaving = true;
+    unwatch(client);
+    if (client->fd >= 0)
+        close(client->fd);
+    client->fd = -1;
+    close(client->spec.pidfd);
+    client->spec.pidfd = -1;
+    snprintf(line, sizeof(line), "client-drop %u", client->spec.id);
+    if (child_send(clients->child, line, &command) < 0)
+        client_remove(client, why);
+}
+
+int clients_drop(struct clients *clients, uint32_t id, const char *why)
+{
+    struct client *client = client_find(clients, id);
+
+    if (!client)
+        return -ENOENT;
+    client_leave(client, why);
+    return 0;
+}
+
+unsigned clients_specs(struct clients *clients, struct local_spec *specs)
+{
+    unsigned nr = 0;
+
+    for (unsigned i = 0; i < clients->nr; i++) {
+        clients->list[i]->told = true;
+        specs[nr++] = clients->list[i]->spec;
+    }
+    return nr;
+}
+
+void clients_dataplane_ready(struct clients *clients)
+{
+    /* Telling may remove some. */
+    for (unsigned i = clients->nr; i-- > 0;)
+        if (i < clients->nr && !clients->list[i]->told)
+            tell(clients->list[i]);
+}
+
+void clients_dataplane_gone(struct clients *clients)
+{
+    for (unsigned i = clients->nr; i-- > 0;) {
+        struct client *client = clients->list[i];
+
+        client->told = false;
+        if (client->leaving)
+            client_remove(client, "it left");
+        else
+            answer(client, NULL);
+    }
+}
+
+void clients_gone(struct clients *clients, uint32_t id, const char *why)
+{
+    struct client *client = client_find(clients, id);
+
+    if (client)
+        client_remove(client, why);
+}
+
+/* ---- Its end ----------------------------------------------------------------------------------
+ */
+
+static void process_ended(void *owner, short revents)
+{
+    (void)revents;
+    client_leave(owner, "its process has ended");
+}
+
+/* A client says nothing once it is attached. */
+static void hung_up(void *owner, short revents)
+{
+    struct client *client = owner;
+
+    client_leave(client, revents & POLLIN ? "it closed its connection" : "its connection broke");
+}
+
+static int watch(struct client *client)
+{
+    struct loop *loop = client->clients->loop;
+    int rc = loop_watch(loop, client->spec.pidfd, POLLIN, process_ended, client);
+
+    if (rc == 0 && client->fd >= 0) {
+        rc = loop_watch(loop, client->fd, POLLIN, hung_up, client);
+        if (rc < 0)
+            loop_unwatch(loop, client->spec.pidfd);
+    }
+    return rc;
+}
+
+/* ---- Adding -----------------------------------------------------------------------------------
+ */
+
+static uint32_t new_id(struct clients *clients)
+{
+    do {
+        clients->last_id = clients->last_id % CLIENT_ID_MAX + 1;
+    } while (client_find(clients, clients->last_id));
+    return clients->last_id;
+}
+
+static int client_make(struct client *client)
+{
+    const struct arena *arena = client->clients->arena;
+    int rc = segment_attach(client->spec.segment_fd, arena->nr_partitions, arena->sb->arena_id,
+                            &client->segment);
+
+    if (rc < 0)
+        return rc;
+    client->seen = calloc(client->segment.spec.nr_slots, sizeof(*client->seen));
+    client->since_ns = calloc(client->segment.spec.nr_slots, sizeof(*client->since_ns));
+    if (!client->seen || !client->since_ns)
+        return -ENOMEM;
+    return watch(client);
+}
+
+int clients_add(struct clients *clients, const struct client_wish *wish,
+                void (*added)(void *waiter, uint32_t id, const char *error), void *waiter)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    int rc = -ENOSPC;
+
+    if (!client) {
+        close(wish->segment_fd);
+        close(wish->pidfd);
+        if (wish->fd >= 0)
+            close(wish->fd);
+        return -ENOMEM;
+    }
+    client->clients = clients;
+    client->fd = wish->fd;
+    client->since_wall_ms = clock_wall_ms();
+    client->spec = (struct local_spec){.id = wish->id,
+                                       .segment_fd = wish->segment_fd,
+                                       .pidfd = wish->pidfd,
+                                       .pid = (uint32_t)wish->pid,
+                                       .uid = wish->uid,
+                                       .pinned_max = wish->pinned_max,
+                                       .may_write = wish->may_write};
+    snprintf(client->name, sizeof(client->name), "%s", wish->name);
+    if (clients->nr < LOCAL_CLIENTS_MAX)
+        rc = client_make(client);
+    if (rc < 0) {
+        client_free(client);
+        return rc;
+    }
+    if (!wish->id)
+        client->spec.id = new_id(clients);
+    client->added = added;
+    client->waiter = waiter;
+    clients->list[clients->nr++] = client;
+    if (clients->nr == 1)
+        loop_arm(clients->loop, &clients->scan, SCAN_MS, scan_all, clients);
+    log_info("client %u (pid %u, uid %u, %s) %s", client->spec.id, client->spec.pid,
+             client->spec.uid, client->name, client->spec.may_write ? "may write" : "reads");
+    if (!added)
+        client->told = true;
+    else if (clients->child->state == CHILD_READY)
+        tell(client);
+    else if (clients->child->state == CHILD_DOWN)
+        answer(client, NULL);
+    return 0;
+}
+
+void clients_forget_waiter(struct clients *clients, const void *waiter)
+{
+    for (unsigned i = 0; i < clients->nr; i++)
+        if (clients->list[i]->waiter == waiter)
+            clients->list[i]->added = NULL;
+}
+
+void clients_teardown(struct clients *clients)
+{
+    loop_disarm(clients->loop, &clients->scan);
+    while (clients->nr > 0) {
+        struct client *client = clients->list[--clients->nr];
+
+        unwatch(client);
+        client_free(client);
+    }
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `kvrail client list` and `kvrail client drop ID`: who has the cache mapped on the server's host.
+ * One thread. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "tools/cli.h"
+#include "tools/ctl.h"
+#include "tools/table.h"
+#include "tools/units.h"
+
+static const struct cli_option options[] = {{0}};
+
+static void show(const json_t *clients)
+{
+    struct table *table = table_create(
+        ">id|>pid|>uid|program|name|since|rights|>held|>held bytes|>hits|>misses|>puts");
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(clients, i, row)
+    {
+        time_t since = (time_t)(ctl_number(row, "since_ms") / 1000);
+        const char *rights = json_is_true(json_object_get(row, "may_write")) ? "write" : "read";
+        char when[32];
+        struct tm tm;
+
+        localtime_r(&since, &tm);
+        strftime(when, sizeof(when), "%F %T", &tm);
+        table_row(table, "%llu\t%llu\t%llu\t%s\t%s\t%s\t%s%s\t%llu\t%s\t%llu\t%llu\t%llu",
+                  (unsigned long long)ctl_number(row, "id"),
+                  (unsigned long long)ctl_number(row, "pid"),
+                  (unsigned long long)ctl_number(row, "uid"), ctl_text(row, "program"),
+                  ctl_text(row, "name"), when, rights,
+                  strcmp(ctl_text(row, "state"), "leaving") == 0 ? ", leaving" : "",
+                  (unsigned long long)ctl_number(row, "held"),
+                  units_bytes(ctl_number(row, "held_bytes")).s,
+                  (unsigned long long)ctl_number(row, "hits"),
+                  (unsigned long long)ctl_number(row, "misses"),
+                  (unsigned long long)ctl_number(row, "puts"));
+    }
+    table_print(table, stdout);
+    table_destroy(table);
+}
+
+static int list(struct cli *cli)
+{
+    json_t *result = NULL;
+    int code = ctl_ask(cli, "client-list", NULL, &result);
+    const json_t *clients;
+
+    if (code != CLI_OK)
+        return code;
+    clients = json_object_get(result, "clients");
+    if (cli->json)
+        cli_print_json(json_incref(result));
+    else if (json_array_size(clients) == 0)
+        puts("no clients on this host");
+    else
+        show(clients);
+    json_decref(result);
+    return CLI_OK;
+}
+
+static int drop(struct cli *cli, const char *text)
+{
+    json_t *result = NULL;
+    uint64_t id;
+    int code;
+
+    if (!cli_number(cli, "ID", text, 1, (1u << 24) - 1, &id))
+        return CLI_USAGE;
+    code = ctl_ask(cli, "client-drop", json_pack("{s:I}", "client", (json_int_t)id), &result);
+    if (code != CLI_OK)
+        return code;
+    if (cli->json)
+        cli_print_json(json_incref(result));
+    else if (!cli->quiet)
+        printf("client %llu is being dropped\n", (unsigned long long)id);
+    json_decref(result);
+    return CLI_OK;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    int id;
+
+    while ((id = cli_getopt(cli, argc, argv)) > 0)
+        continue;
+    if (id == CLI_STOP)
+        return cli->exit_code;
+    if (argc == optind + 1 && strcmp(argv[optind], "list") == 0)
+        return list(cli);
+    if (argc == optind + 2 && strcmp(argv[optind], "drop") == 0)
+        return drop(cli, argv[optind + 1]);
+    return cli_usage(cli, "say 'list', or 'drop' and the number of a client");
+}
+
+const struct cli_command cmd_client = {
+    .name = "client",
+    .arguments = "list | drop ID",
+    .summary = "clients on the server's host that have the cache mapped",
+    .options = options,
+    .run = run,
+};
