@@ -10,81 +10,52 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "controlplane/ctl.h"
+#include "controlplane/passing.h"
 
 #define STEP_MS 2000u
-#define FDS_MAX 4u
 
 /* ---- Messages ---------------------------------------------------------------------------------
  */
 
 static bool say(int fd, const void *message, size_t len, const int *fds, unsigned nr_fds)
 {
-    union {
-        struct cmsghdr head;
-        uint8_t bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-    } control = {0};
-    struct iovec iov = {(void *)(uintptr_t)message, len};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (nr_fds > 0) {
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(nr_fds * sizeof(int));
-        memcpy(CMSG_DATA(&control.head), fds, nr_fds * sizeof(int));
-        msg.msg_control = &control;
-        msg.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
-    }
-    return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
+    return passing_send(fd, message, len, fds, nr_fds) == (ssize_t)len;
 }
 
-/* One message of exactly len bytes. *given: a descriptor beside it, or -1; more are closed, and
- * make it none. */
+/* One message of exactly len bytes. *given: the descriptor beside it, or -1; several are closed,
+ * and make it no message. */
 static bool hear(int fd, void *message, size_t len, int *given)
 {
-    union {
-        struct cmsghdr head;
-        uint8_t bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-    } control;
-    struct iovec iov = {message, len};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = &control,
-                         .msg_controllen = sizeof(control)};
-    ssize_t got = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    unsigned nr = 0;
-    int last = -1;
+    int fds[PASSING_MAX];
+    unsigned nr;
+    ssize_t got = passing_receive(fd, message, len, fds, &nr);
 
     *given = -1;
-    if (got < 0)
-        return false;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < n; i++, nr++) {
-            if (last >= 0)
-                close(last);
-            memcpy(&last, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-        }
-    }
-    if (nr > 1 || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || (size_t)got != len) {
-        if (last >= 0)
-            close(last);
+    if (got != (ssize_t)len || nr > 1) {
+        passing_close(fds, nr);
         return false;
     }
-    *given = last;
+    if (nr)
+        *given = fds[0];
     return true;
 }
 
 /* ---- One who attaches -------------------------------------------------------------------------
  */
+
+static void free_entry(struct attacher *a)
+{
+    close(a->fd);
+    if (a->pidfd >= 0)
+        close(a->pidfd);
+    a->fd = a->pidfd = -1;
+}
 
 static void let_go(struct attacher *a)
 {
@@ -93,8 +64,7 @@ static void let_go(struct attacher *a)
         clients_forget_waiter(a->attach->clients, a);
     else
         loop_unwatch(a->attach->loop, a->fd);
-    close(a->fd);
-    a->fd = -1;
+    free_entry(a);
 }
 
 static void refuse_offer(struct attacher *a, int error, const char *format, ...)
@@ -157,11 +127,18 @@ static void offer(struct attacher *a)
         .pinned_max = attach->rules.pinned_max,
         .arena_id = attach->arena->sb->arena_id,
     };
-    int fds[2] = {attach->index_fd, a->may_write ? attach->arena->data_fd : attach->data_fd};
+    int fds[2];
+    int rc =
+        arena_lend(attach->arena, a->may_write ? ARENA_WRITE_DATA : ARENA_READ, &fds[0], &fds[1]);
 
+    if (rc < 0) {
+        refuse_offer(a, -rc, "the cache cannot be handed over: %s", strerror(-rc));
+        return;
+    }
     a->offered = true;
     if (!say(a->fd, &said, sizeof(said), fds, 2))
         let_go(a);
+    passing_close(fds, 2);
 }
 
 static void take_hello(struct attacher *a)
@@ -200,8 +177,7 @@ static void added(void *waiter, uint32_t id, const char *error)
 
     /* The connection itself is the client's by now, as a copy. */
     say_done(a->fd, id, error ? EIO : 0, error ? error : "");
-    close(a->fd);
-    a->fd = -1;
+    free_entry(a);
 }
 
 static void take_segment(struct attacher *a)
@@ -223,17 +199,14 @@ static void take_segment(struct attacher *a)
         refuse_segment(a, EPROTO, "no segment");
         return;
     }
-    wish.pidfd = pidfd_open(a->pid, 0);
+    wish.pidfd = a->pidfd;
     wish.fd = fcntl(a->fd, F_DUPFD_CLOEXEC, 3);
-    if (wish.pidfd < 0 || wish.fd < 0) {
+    if (wish.fd < 0) {
         close(wish.segment_fd);
-        if (wish.fd >= 0)
-            close(wish.fd);
-        if (wish.pidfd >= 0)
-            close(wish.pidfd);
-        refuse_segment(a, ESRCH, "the client's process cannot be watched");
+        refuse_segment(a, EMFILE, "kvraild has too many open files");
         return;
     }
+    a->pidfd = -1;
     loop_unwatch(a->attach->loop, a->fd);
     a->adding = true;
     loop_disarm(a->attach->loop, &a->deadline);
@@ -245,8 +218,7 @@ static void take_segment(struct attacher *a)
         a->attach->refused++;
         log_warning("local client (pid %d, uid %d) refused: %s", (int)a->pid, (int)a->uid, text);
         say_done(a->fd, 0, rc == -EPROTO ? EPROTO : EINVAL, text);
-        close(a->fd);
-        a->fd = -1;
+        free_entry(a);
     }
 }
 
@@ -273,43 +245,66 @@ static void attacher_late(void *owner)
 /* ---- The socket -------------------------------------------------------------------------------
  */
 
+static unsigned count_of(const struct attach *attach, uid_t uid)
+{
+    unsigned nr = 0;
+
+    for (unsigned i = 0; i < ATTACHERS_MAX; i++)
+        nr += attach->attachers[i].fd >= 0 && attach->attachers[i].uid == uid;
+    return nr;
+}
+
+/* An entry for one more: if there is none, that of the oldest of the user who has most of them, so
+ * that nobody keeps others out. NULL: all of them wait for the dataplane. */
+static struct attacher *entry_make(struct attach *attach)
+{
+    struct attacher *worst = NULL;
+
+    for (struct attacher *a = attach->attachers; a < attach->attachers + ATTACHERS_MAX; a++) {
+        unsigned his, most = worst ? count_of(attach, worst->uid) : 0;
+
+        if (a->fd < 0)
+            return a;
+        his = count_of(attach, a->uid);
+        if (!a->adding && (his > most || (his == most && a->order < worst->order)))
+            worst = a;
+    }
+    if (worst) {
+        attach->late++;
+        let_go(worst);
+    }
+    return worst;
+}
+
 static void come(void *owner, short revents)
 {
     struct attach *attach = owner;
     int fd = accept4(attach->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    struct ucred peer;
-    socklen_t len = sizeof(peer);
-    struct attacher *a = attach->attachers;
+    struct attacher *a;
+    struct peer peer;
 
     (void)revents;
     if (fd < 0)
         return;
-    while (a < attach->attachers + ATTACHERS_MAX && a->fd >= 0)
-        a++;
-    if (a == attach->attachers + ATTACHERS_MAX ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+    if (peer_of(fd, &peer) < 0) {
         attach->refused++;
+        close(fd); /* its process has ended, or cannot be watched from here */
+        return;
+    }
+    a = entry_make(attach);
+    if (!a || loop_watch(attach->loop, fd, POLLIN, attacher_ready, a) < 0) {
+        attach->refused++;
+        close(peer.pidfd);
         close(fd);
         return;
     }
-    *a = (struct attacher){.attach = attach, .fd = fd, .pid = peer.pid, .uid = peer.uid};
-    if (loop_watch(attach->loop, fd, POLLIN, attacher_ready, a) < 0) {
-        close(fd);
-        a->fd = -1;
-        return;
-    }
+    *a = (struct attacher){.attach = attach,
+                           .fd = fd,
+                           .pidfd = peer.pidfd,
+                           .pid = peer.pid,
+                           .uid = peer.uid,
+                           .order = attach->orders++};
     loop_arm(attach->loop, &a->deadline, STEP_MS, attacher_late, a);
-}
-
-static int stale_remove(const char *path)
-{
-    struct stat st;
-
-    if (lstat(path, &st) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(st.st_mode))
-        return -ENOTSOCK;
-    return unlink(path) < 0 ? -errno : 0; /* who holds the control socket's lock owns this one */
 }
 
 static int listen_on(struct attach *attach)
@@ -328,39 +323,11 @@ static int listen_on(struct attach *attach)
     return rc;
 }
 
-static int open_for_reading(int fd)
-{
-    char path[40];
-    int opened;
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    opened = open(path, O_RDONLY | O_CLOEXEC);
-    return opened < 0 ? -errno : opened;
-}
-
-static void arena_close_fds(struct attach *attach)
-{
-    if (attach->index_fd >= 0)
-        close(attach->index_fd);
-    if (attach->data_fd >= 0)
-        close(attach->data_fd);
-    attach->index_fd = attach->data_fd = -1;
-}
-
-int attach_arena(struct attach *attach)
+void attach_arena(struct attach *attach)
 {
     for (unsigned i = 0; i < ATTACHERS_MAX; i++)
         if (attach->attachers[i].fd >= 0)
             let_go(&attach->attachers[i]);
-    arena_close_fds(attach);
-    /* A memfd can be opened again by whoever may: nobody but its owner. */
-    if (fchmod(attach->arena->index_fd, 0600) < 0 || fchmod(attach->arena->data_fd, 0600) < 0)
-        return -errno;
-    attach->index_fd = open_for_reading(attach->arena->index_fd);
-    if (attach->index_fd < 0)
-        return attach->index_fd;
-    attach->data_fd = open_for_reading(attach->arena->data_fd);
-    return attach->data_fd < 0 ? attach->data_fd : 0;
 }
 
 int attach_open(struct attach *attach, struct loop *loop, struct clients *clients,
@@ -373,17 +340,13 @@ int attach_open(struct attach *attach, struct loop *loop, struct clients *client
                               .arena = arena,
                               .rules = *rules,
                               .fd = -1,
-                              .index_fd = -1,
-                              .data_fd = -1,
                               .address = {.sun_family = AF_UNIX}};
     for (unsigned i = 0; i < ATTACHERS_MAX; i++)
         attach->attachers[i].fd = -1;
     if (strlen(path) >= sizeof(attach->address.sun_path))
         return -ENAMETOOLONG;
     strcpy(attach->address.sun_path, path);
-    rc = stale_remove(path);
-    if (rc == 0)
-        rc = attach_arena(attach);
+    rc = ctl_stale_remove(&attach->address, SOCK_SEQPACKET);
     if (rc == 0)
         rc = listen_on(attach);
     if (rc == 0)
@@ -392,7 +355,6 @@ int attach_open(struct attach *attach, struct loop *loop, struct clients *client
         if (attach->fd >= 0)
             close(attach->fd);
         attach->fd = -1;
-        arena_close_fds(attach);
     }
     return rc;
 }
@@ -408,5 +370,4 @@ void attach_close(struct attach *attach)
     unlink(attach->address.sun_path);
     close(attach->fd);
     attach->fd = -1;
-    arena_close_fds(attach);
 }

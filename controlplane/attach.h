@@ -30,9 +30,10 @@ struct attach;
 
 struct attacher {
     struct attach *attach;
-    int fd; /* -1: free entry */
+    int fd, pidfd; /* fd -1: free entry */
     pid_t pid;
     uid_t uid;
+    uint64_t order;
     bool offered, adding, may_write;
     char name[ATTACH_NAME_MAX];
     struct timer deadline;
@@ -43,16 +44,18 @@ struct attach {
     struct clients *clients;
     const struct arena *arena;
     struct attach_rules rules;
-    int fd, index_fd, data_fd; /* the last two: for reading only */
+    int fd;
     struct sockaddr_un address;
     uint64_t refused, late; /* since the start */
+    uint64_t orders;
     struct attacher attachers[ATTACHERS_MAX];
 };
 
-/* Listens at path. -ENOTSOCK: something else is there; -ENAMETOOLONG; -errno. */
+/* Listens at path. -ENOTSOCK: something else is there; -EADDRINUSE: somebody else listens there;
+ * -ENAMETOOLONG; -errno. */
 [[nodiscard]] int attach_open(struct attach *attach, struct loop *loop, struct clients *clients,
                               const struct arena *arena, const struct attach_rules *rules,
                               const char *path);
-/* The arena is another now: those in the middle of it are turned away. 0 or -errno. */
-[[nodiscard]] int attach_arena(struct attach *attach);
+/* The arena is another now: those in the middle of it are turned away. */
+void attach_arena(struct attach *attach);
 void attach_close(struct attach *attach);

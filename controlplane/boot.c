@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controlplane/kvraild.h"
-
-#define HUGE_PAGE (2 * MIB)
 
 /* ---- Signals ----------------------------------------------------------------------------------
  */
@@ -128,100 +127,38 @@ static void socket_teardown(struct kvraild *kvraild)
     ctl_close(&kvraild->ctl);
 }
 
-/* ---- Arena ------------------------------------------------------------------------------------
+/* ---- Notes ------------------------------------------------------------------------------------
  */
 
-static void arena_refused(const struct kvraild *kvraild, int rc)
+void kvraild_note(struct kvraild *kvraild, const char *format, ...)
 {
-    const char *size = options_text(&kvraild->options, OPT_cache_size);
-    bool required = strcmp(options_text(&kvraild->options, OPT_hugepages), "require") == 0;
+    char text[CHILD_LINE_MAX];
+    va_list args;
 
-    if (rc == -ENOMEM && required)
-        log_error("cache_size: %s: not enough free huge pages; raise vm.nr_hugepages, or set "
-                  "hugepages to auto",
-                  size);
-    else if (rc == -ENOMEM)
-        log_error("cache_size: %s: not enough free memory; choose a smaller cache_size", size);
-    else
-        log_error("arena of %s with %u partitions cannot be created: %s", size,
-                  options_partitions(&kvraild->options), strerror(-rc));
-}
-
-/* The same segments, mapped for reading only: whatever goes wrong in kvraild, the cache is safe. */
-static int arena_watch(const struct arena *made, struct arena *watched)
-{
-    int index_fd = fcntl(made->index_fd, F_DUPFD_CLOEXEC, 3);
-    int data_fd = fcntl(made->data_fd, F_DUPFD_CLOEXEC, 3), rc = -EMFILE;
-
-    if (index_fd >= 0 && data_fd >= 0)
-        rc = arena_attach(index_fd, data_fd, ARENA_READ, watched);
-    if (rc < 0) {
-        close(index_fd);
-        close(data_fd);
-    }
-    return rc;
-}
-
-static void arena_note(struct kvraild *kvraild)
-{
-    const struct arena *arena = &kvraild->arena;
-
-    snprintf(kvraild->note, sizeof(kvraild->note),
-             "fewer than %llu free huge pages: the cache lies in ordinary pages (sysctl "
-             "vm.nr_hugepages)",
-             (arena->index_size + arena->data_size + HUGE_PAGE - 1) / HUGE_PAGE);
-    log_info("%s", kvraild->note);
-}
-
-static int arena_setup(struct kvraild *kvraild)
-{
-    const struct options *options = &kvraild->options;
-    static const enum hugepages wishes[] = {HUGEPAGES_AUTO, HUGEPAGES_OFF, HUGEPAGES_REQUIRE};
-    struct arena_spec spec = {
-        .data_size = options_number(options, OPT_cache_size),
-        .nr_partitions = options_partitions(options),
-        .nr_cores = (uint32_t)options_number(options, OPT_workers),
-        .blocks_max = options_number(options, OPT_blocks_max),
-        .hugepages = wishes[options_number(options, OPT_hugepages)],
-    };
-    struct arena made;
-    int rc = arena_create(&spec, &made);
-
-    if (rc == 0) {
-        rc = arena_watch(&made, &kvraild->arena);
-        arena_close(&made);
-    }
-    if (rc < 0)
-        arena_refused(kvraild, rc);
-    else if (spec.hugepages == HUGEPAGES_AUTO && !kvraild->arena.hugepages)
-        arena_note(kvraild);
-    return rc;
-}
-
-static void arena_teardown(struct kvraild *kvraild)
-{
-    arena_close(&kvraild->arena);
-    kvraild->arena.sb = NULL;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    log_warning("%s", text);
+    for (unsigned i = 0; i < kvraild->nr_notes; i++)
+        if (strcmp(kvraild->notes[i], text) == 0)
+            return;
+    if (kvraild->nr_notes < KVRAILD_NOTES_MAX)
+        memcpy(kvraild->notes[kvraild->nr_notes++], text, sizeof(text));
 }
 
 /* ---- Local socket ------------------------------------------------------------------------------
  */
 
-/* Beside the control socket: kvrail.sock, kvrail.local.sock. */
+/* Beside the control socket: kvrail.sock, kvrail.local.sock. options_check has seen its length. */
 static void local_path_choose(struct kvraild *kvraild)
 {
     const char *given = options_text(&kvraild->options, OPT_local_socket);
-    const char *control = kvraild->socket_path;
-    size_t len = strlen(control);
 
-    if (*given) {
+    if (*given)
         snprintf(kvraild->local_path, sizeof(kvraild->local_path), "%s", given);
-        return;
-    }
-    if (len > 5 && strcmp(control + len - 5, ".sock") == 0)
-        len -= 5;
-    snprintf(kvraild->local_path, sizeof(kvraild->local_path), "%.*s.local.sock", (int)len,
-             control);
+    else if (!control_socket_beside(&kvraild->options, "local", kvraild->local_path,
+                                    sizeof(kvraild->local_path)))
+        kvraild->local_path[0] = '\0';
 }
 
 static int local_setup(struct kvraild *kvraild)
@@ -230,13 +167,18 @@ static int local_setup(struct kvraild *kvraild)
     struct attach_rules rules = {
         .write = (enum attach_write)options_number(options, OPT_local_write),
         .mode = (enum attach_mode)options_number(options, OPT_local_access),
+        .write_owner_only = !kvraild->arena.sealed,
         .clients_max = (uint32_t)options_number(options, OPT_clients_max),
         .slots_max = (uint32_t)options_number(options, OPT_client_slots),
-        .pinned_max = kvraild->arena.data_size / 100 * options_number(options, OPT_client_pinned),
+        .pinned_max = memory_pinned_max(kvraild),
     };
     int rc = 0;
 
-    clients_setup(&kvraild->clients, &kvraild->loop, &kvraild->child, &kvraild->arena);
+    rc = clients_roster(&kvraild->clients);
+    if (rc < 0) {
+        log_error("no memory for the list of clients: %s", strerror(-rc));
+        return rc;
+    }
     local_path_choose(kvraild);
     if (rules.clients_max == 0) {
         kvraild->local_path[0] = '\0';
@@ -248,6 +190,8 @@ static int local_setup(struct kvraild *kvraild)
     if (rc == -ENOTSOCK)
         log_error("local_socket: %s: something else is there, not a socket; it is left alone",
                   kvraild->local_path);
+    else if (rc == -EADDRINUSE)
+        log_error("local_socket: somebody else listens on %s; choose another", kvraild->local_path);
     else if (rc < 0)
         log_error("local_socket: %s cannot be opened: %s", kvraild->local_path, strerror(-rc));
     return rc;
@@ -256,6 +200,16 @@ static int local_setup(struct kvraild *kvraild)
 static void local_teardown(struct kvraild *kvraild)
 {
     attach_close(&kvraild->attach);
+}
+
+static int clients_start(struct kvraild *kvraild)
+{
+    clients_setup(&kvraild->clients, &kvraild->loop, &kvraild->child, &kvraild->arena);
+    return 0;
+}
+
+static void clients_stop(struct kvraild *kvraild)
+{
     clients_teardown(&kvraild->clients);
 }
 
@@ -308,7 +262,9 @@ static const struct boot_row {
     {"signals", signals_setup, signals_teardown},
     {"dataplane program", program_setup, NULL},
     {"control socket", socket_setup, socket_teardown}, /* first: a second kvraild ends here */
-    {"arena", arena_setup, arena_teardown},
+    {"clients", clients_start, clients_stop},
+    {"adoption", adopt_setup, adopt_teardown}, /* of a dataplane that runs already */
+    {"arena", memory_setup, memory_teardown},
     {"pid file", pid_setup, pid_teardown},
     {"rates", rates_setup, rates_teardown},
     {"local socket", local_setup, local_teardown},

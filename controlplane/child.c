@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "controlplane/passing.h"
 
 #define ANSWER_MS 3000u
 #define CLOSE_MS 1000
@@ -312,26 +313,13 @@ int child_adopt(struct child *child, const struct child_found *found)
 static int line_send(const struct child *child, const char *line, const int *fds, unsigned nr)
 {
     char text[CHILD_LINE_MAX + 2];
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CHILD_FDS_MAX * sizeof(int))] = {0};
     int len = snprintf(text, sizeof(text), "%s\n", line);
-    struct iovec iov = {.iov_base = text, .iov_len = (size_t)len};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-    if (len >= (int)sizeof(text) || strchr(line, '\n') || nr > CHILD_FDS_MAX)
+    if (len >= (int)sizeof(text) || strchr(line, '\n'))
         return -EINVAL;
     if (child->ctl_fd < 0)
         return -ENOTCONN;
-    if (nr) {
-        struct cmsghdr *cmsg = (struct cmsghdr *)(void *)control;
-
-        msg.msg_control = control;
-        msg.msg_controllen = CMSG_SPACE(nr * sizeof(int));
-        *cmsg = (struct cmsghdr){.cmsg_len = CMSG_LEN(nr * sizeof(int)),
-                                 .cmsg_level = SOL_SOCKET,
-                                 .cmsg_type = SCM_RIGHTS};
-        memcpy(CMSG_DATA(cmsg), fds, nr * sizeof(int));
-    }
-    return sendmsg(child->ctl_fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == len ? 0 : -EAGAIN;
+    return passing_send(child->ctl_fd, text, (size_t)len, fds, nr) == len ? 0 : -EAGAIN;
 }
 
 int child_send_fds(struct child *child, const char *line, const int *fds, unsigned nr,

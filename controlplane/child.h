@@ -14,7 +14,6 @@
 #define CHILD_LINE_MAX 1024u
 #define CHILD_NOTES_MAX 32u
 #define CHILD_COMMANDS_MAX 128u /* one for each client of either socket, and some */
-#define CHILD_FDS_MAX 3u        /* beside one line */
 
 enum child_state { CHILD_DOWN, CHILD_STARTING, CHILD_READY, CHILD_STOPPING };
 
@@ -96,7 +95,7 @@ void child_kill(struct child *child, const char *reason);
  * many unanswered), -ENOTCONN. */
 [[nodiscard]] int child_send(struct child *child, const char *line,
                              const struct child_command *command);
-/* The same with copies of nr descriptors beside it, CHILD_FDS_MAX at most. */
+/* The same with copies of nr descriptors beside it, PASSING_MAX at most. */
 [[nodiscard]] int child_send_fds(struct child *child, const char *line, const int *fds, unsigned nr,
                                  const struct child_command *command);
 

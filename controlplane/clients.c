@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -33,12 +33,12 @@ static void scan_all(void *owner)
 void clients_setup(struct clients *clients, struct loop *loop, struct child *child,
                    const struct arena *arena)
 {
-    uint32_t random = 0;
+    *clients = (struct clients){.loop = loop, .child = child, .arena = arena, .roster = {.fd = -1}};
+}
 
-    *clients = (struct clients){.loop = loop, .child = child, .arena = arena};
-    /* Ids of one kvraild should not look like those of the one before. */
-    if (getrandom(&random, sizeof(random), 0) == sizeof(random))
-        clients->last_id = random & CLIENT_ID_MAX;
+int clients_roster(struct clients *clients)
+{
+    return clients->roster.page ? 0 : roster_create(&clients->roster);
 }
 
 /* ---- One client -------------------------------------------------------------------------------
@@ -94,6 +94,7 @@ static void client_remove(struct client *client, const char *why)
     log_info("client %u (pid %u, %s) is gone: %s", client->spec.id, client->spec.pid, client->name,
              why);
     take_out(client);
+    roster_remove(&client->clients->roster, client->spec.id);
     unwatch(client);
     answer(client, why);
     client_free(client);
@@ -185,6 +186,13 @@ int clients_drop(struct clients *clients, uint32_t id, const char *why)
     return 0;
 }
 
+void clients_drop_all(struct clients *clients, const char *why)
+{
+    /* Those that leave stay in the list until the dataplane has let go of them. */
+    for (unsigned i = clients->nr; i-- > 0;)
+        client_leave(clients->list[i], why);
+}
+
 unsigned clients_specs(struct clients *clients, struct local_spec *specs)
 {
     unsigned nr = 0;
@@ -258,12 +266,28 @@ static int watch(struct client *client)
 /* ---- Adding -----------------------------------------------------------------------------------
  */
 
-static uint32_t new_id(struct clients *clients)
+/* In the roster before anybody else hears of it. */
+static int enroll(struct client *client)
 {
-    do {
-        clients->last_id = clients->last_id % CLIENT_ID_MAX + 1;
-    } while (client_find(clients, clients->last_id));
-    return clients->last_id;
+    struct roster *roster = &client->clients->roster;
+    struct roster_row row = {.pid = client->spec.pid,
+                             .uid = client->spec.uid,
+                             .may_write = client->spec.may_write,
+                             .pinned_max = client->spec.pinned_max,
+                             .since_ms = client->since_wall_ms,
+                             .started = process_started(client->spec.pid)};
+    struct stat st;
+
+    if (client->spec.id && roster_find(roster, client->spec.id))
+        return 0;
+    if (fstat(client->spec.segment_fd, &st) < 0)
+        return -errno;
+    if (!client->spec.id)
+        client->spec.id = roster_next_id(roster);
+    row.id = client->spec.id;
+    row.segment = st.st_ino;
+    memcpy(row.name, client->name, sizeof(row.name));
+    return roster_add(roster, &row);
 }
 
 static int client_make(struct client *client)
@@ -278,7 +302,10 @@ static int client_make(struct client *client)
     client->since_ns = calloc(client->segment.spec.nr_slots, sizeof(*client->since_ns));
     if (!client->seen || !client->since_ns)
         return -ENOMEM;
-    return watch(client);
+    rc = enroll(client);
+    if (rc == 0 && (rc = watch(client)) < 0)
+        roster_remove(&client->clients->roster, client->spec.id);
+    return rc;
 }
 
 int clients_add(struct clients *clients, const struct client_wish *wish,
@@ -296,7 +323,7 @@ int clients_add(struct clients *clients, const struct client_wish *wish,
     }
     client->clients = clients;
     client->fd = wish->fd;
-    client->since_wall_ms = clock_wall_ms();
+    client->since_wall_ms = wish->since_wall_ms ? wish->since_wall_ms : clock_wall_ms();
     client->spec = (struct local_spec){.id = wish->id,
                                        .segment_fd = wish->segment_fd,
                                        .pidfd = wish->pidfd,
@@ -311,8 +338,6 @@ int clients_add(struct clients *clients, const struct client_wish *wish,
         client_free(client);
         return rc;
     }
-    if (!wish->id)
-        client->spec.id = new_id(clients);
     client->added = added;
     client->waiter = waiter;
     clients->list[clients->nr++] = client;
@@ -345,4 +370,5 @@ void clients_teardown(struct clients *clients)
         unwatch(client);
         client_free(client);
     }
+    roster_close(&clients->roster);
 }

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "controlplane/loop.h"
+#include "controlplane/roster.h"
 #include "dataplane/local/local.h"
 #include "shm/attach.h"
 #include "shm/segment.h"
@@ -39,7 +40,7 @@ struct clients {
     struct child *child;
     const struct arena *arena;
     struct timer scan;
-    uint32_t last_id;
+    struct roster roster; /* of those in the list, for the next kvraild */
     unsigned nr;
     struct client *list[LOCAL_CLIENTS_MAX];
 };
@@ -47,6 +48,8 @@ struct clients {
 /* The arena may be made later. */
 void clients_setup(struct clients *clients, struct loop *loop, struct child *child,
                    const struct arena *arena);
+/* Makes the roster, unless there is one: that of the kvraild before. -errno. */
+[[nodiscard]] int clients_roster(struct clients *clients);
 /* Lets go of all; nobody is told. */
 void clients_teardown(struct clients *clients);
 
@@ -57,6 +60,7 @@ struct client_wish {
     uid_t uid;
     bool may_write;
     uint64_t pinned_max;
+    uint64_t since_wall_ms; /* 0: now */
     const char *name;
 };
 /* A new client. added: called once, when the dataplane knows it or there is none (error NULL), or
@@ -69,6 +73,8 @@ struct client_wish {
 void clients_forget_waiter(struct clients *clients, const void *waiter);
 /* The end of a client, by its own will or somebody else's. -ENOENT. */
 [[nodiscard]] int clients_drop(struct clients *clients, uint32_t id, const char *why);
+/* Of all of them: the arena that they have will not be served any more. */
+void clients_drop_all(struct clients *clients, const char *why);
 
 /* supervise.c: a dataplane is about to be started with these (specs has room for
  * LOCAL_CLIENTS_MAX), is ready, has ended; it let go of one. */

@@ -298,7 +298,7 @@ static int lock_take(const char *path)
 }
 
 /* Whoever holds the lock may still not be the only one who serves the path. */
-static int stale_remove(const struct sockaddr_un *address)
+int ctl_stale_remove(const struct sockaddr_un *address, int type)
 {
     struct stat st;
     int fd, rc;
@@ -307,7 +307,7 @@ static int stale_remove(const struct sockaddr_un *address)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(st.st_mode))
         return -ENOTSOCK;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN
@@ -352,7 +352,7 @@ int ctl_open(struct ctl *ctl, struct loop *loop, const char *path,
     rc = ctl->lock_fd = lock_take(path);
     if (rc < 0)
         return rc;
-    rc = stale_remove(&ctl->address);
+    rc = ctl_stale_remove(&ctl->address, SOCK_STREAM);
     if (rc == 0)
         rc = listen_on(ctl);
     if (rc == 0)

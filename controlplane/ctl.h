@@ -56,3 +56,7 @@ void ctl_close(struct ctl *ctl);
 void ctl_answer(struct ctl *ctl, uint64_t token, json_t *result);
 void ctl_refuse(struct ctl *ctl, uint64_t token, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Removes a socket of this type that nobody listens on any more. 0 also if there is none;
+ * -EADDRINUSE, -ENOTSOCK as above, -errno. */
+[[nodiscard]] int ctl_stale_remove(const struct sockaddr_un *address, int type);

@@ -5,6 +5,7 @@
 #include <limits.h>
 
 #include "base/clock.h"
+#include "controlplane/adopt.h"
 #include "controlplane/attach.h"
 #include "controlplane/child.h"
 #include "controlplane/clients.h"
@@ -14,6 +15,7 @@
 #include "controlplane/rates.h"
 #include "shm/arena.h"
 
+#define KVRAILD_NOTES_MAX 16u
 #define RESTARTS_KEPT 64u
 #define RESTARTS_LATELY_NS (600 * NS_PER_S)
 
@@ -51,10 +53,13 @@ struct kvraild {
     int signal_fd;
     char socket_path[OPTION_TEXT_MAX];
     struct ctl ctl;
-    struct arena arena;        /* sb NULL: not yet */
-    char note[CHILD_LINE_MAX]; /* what kvraild itself does without; empty: nothing */
+    struct arena arena;                            /* sb NULL: not yet */
+    char notes[KVRAILD_NOTES_MAX][CHILD_LINE_MAX]; /* what kvraild itself does without */
+    unsigned nr_notes;
     char pid_file[OPTION_TEXT_MAX];
     char program[PATH_MAX]; /* the dataplane's */
+    char adopt_path[SOCKET_PATH_MAX + 1];
+    struct adoption *adoption; /* found at the start and not finished; NULL: none */
     struct child child;
     struct clients clients;
     char local_path[OPTION_TEXT_MAX]; /* of the local socket; empty: there is none */
@@ -69,6 +74,18 @@ struct kvraild {
 
 /* boot.c: starts everything, runs until told to stop, stops everything. The exit code. */
 int boot_run(struct kvraild *kvraild);
+
+/* boot.c: logs what kvraild does without, or has lost, and keeps it for status. */
+void kvraild_note(struct kvraild *kvraild, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* memory.c: the arena. An adopted one is left as it is; renew: an empty one takes its place, while
+ * there is no dataplane and no client. A failure has been logged. */
+[[nodiscard]] int memory_setup(struct kvraild *kvraild);
+[[nodiscard]] int memory_renew(struct kvraild *kvraild);
+void memory_teardown(struct kvraild *kvraild);
+/* Bytes of values that one client may hold. */
+uint64_t memory_pinned_max(const struct kvraild *kvraild);
 
 /* supervise.c: keeps a dataplane running over the arena. */
 [[nodiscard]] int supervise_start(struct kvraild *kvraild);

@@ -191,3 +191,22 @@ void control_socket_default(char *path, size_t size)
     else
         snprintf(path, size, "/tmp/kvrail-%u.sock", (unsigned)geteuid());
 }
+
+bool control_socket_beside(const struct options *options, const char *word, char *path, size_t size)
+{
+    static const char end[] = ".sock";
+    char own[OPTION_TEXT_MAX];
+    size_t len;
+    bool ends;
+
+    if (*options_text(options, OPT_control_socket))
+        snprintf(own, sizeof(own), "%s", options_text(options, OPT_control_socket));
+    else
+        control_socket_default(own, sizeof(own));
+    len = strlen(own);
+    ends = len > sizeof(end) && strcmp(own + len - strlen(end), end) == 0;
+    if (ends)
+        own[len - strlen(end)] = '\0';
+    snprintf(path, size, "%s.%s%s", own, word, ends ? end : "");
+    return strlen(own) + 1 + strlen(word) + (ends ? strlen(end) : 0) <= SOCKET_PATH_MAX;
+}

@@ -104,3 +104,8 @@ void option_wire(const struct option_row *option, const struct option_value *val
 
 /* Where the control socket is while control_socket is empty. */
 void control_socket_default(char *path, size_t size);
+/* The path of another socket beside the control socket: "/run/kvrail.sock" and "local" make
+ * "/run/kvrail.local.sock". False if it is longer than SOCKET_PATH_MAX. */
+#define SOCKET_PATH_MAX 107u
+[[nodiscard]] bool control_socket_beside(const struct options *options, const char *word,
+                                         char *path, size_t size);

@@ -146,6 +146,29 @@ static void check_device(const struct options *options, struct faults *faults)
         faults_add(faults, "device: '%s' names no interface after iface=", device);
 }
 
+static void check_sockets(const struct options *options, struct faults *faults)
+{
+    const char *local = options_text(options, OPT_local_socket);
+    char path[2 * OPTION_TEXT_MAX];
+
+    if (!*local && options_number(options, OPT_clients_max) > 0 &&
+        !control_socket_beside(options, "local", path, sizeof(path)))
+        faults_add(faults, "local_socket: %s is too long for a socket; set local_socket", path);
+    if (!control_socket_beside(options, "adopt", path, sizeof(path)))
+        faults_add(faults, "control_socket: %s is too long for a socket beside control_socket",
+                   path);
+    if (*local && strcmp(local, options_text(options, OPT_control_socket)) == 0)
+        faults_add(faults, "local_socket: %s is the control_socket", local);
+}
+
+static void check_arena_file(const struct options *options, struct faults *faults)
+{
+    const char *path = options_text(options, OPT_arena_file);
+
+    if (*path && *path != '/')
+        faults_add(faults, "arena_file: '%s' is no absolute path", path);
+}
+
 void options_check(const struct options *options, struct faults *faults)
 {
     check_memory(options, faults);
@@ -153,4 +176,6 @@ void options_check(const struct options *options, struct faults *faults)
     check_cpus(options, faults);
     check_network(options, faults);
     check_device(options, faults);
+    check_sockets(options, faults);
+    check_arena_file(options, faults);
 }

@@ -73,6 +73,20 @@ static json_t *partition_build(const struct part_header *part)
     return object;
 }
 
+static json_t *local_build(const struct superblock *sb)
+{
+    const struct reclaim_stats *reclaim = &sb->reclaim;
+
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "scans",
+                     (json_int_t)counter_read(&reclaim->scans), "scan_slots",
+                     (json_int_t)counter_read(&reclaim->slots), "scan_ns",
+                     (json_int_t)counter_read(&reclaim->scan_ns), "held_blocks",
+                     (json_int_t)counter_read(&reclaim->held), "held_bytes",
+                     (json_int_t)counter_read(&reclaim->held_bytes), "copies",
+                     (json_int_t)counter_read(&sb->copy.copies), "copied_bytes",
+                     (json_int_t)counter_read(&sb->copy.bytes));
+}
+
 json_t *stat_build(const struct kvraild *kvraild)
 {
     const struct arena *arena = &kvraild->arena;
@@ -85,6 +99,6 @@ json_t *stat_build(const struct kvraild *kvraild)
     }
     for (unsigned p = 0; p < arena->sb->nr_partitions; p++)
         json_array_append_new(partitions, partition_build(arena_part(arena, p)));
-    return json_pack("{s:o, s:o, s:o, s:o}", "sum", sum, "ops", ops, "cores", cores, "partitions",
-                     partitions);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "sum", sum, "ops", ops, "cores", cores,
+                     "partitions", partitions, "local", local_build(arena->sb));
 }

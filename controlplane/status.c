@@ -44,7 +44,7 @@ static void reasons_fill(const struct kvraild *kvraild, json_t *reasons)
     const struct child *child = &kvraild->child;
     char text[CHILD_LINE_MAX + 256];
 
-    if (child->state == CHILD_DOWN || (child->state == CHILD_STARTING && child->adopted) ||
+    if (child->state == CHILD_DOWN ||
         (child->state == CHILD_STARTING && kvraild->supervision.restarts)) {
         down_reason(kvraild, text, sizeof(text));
         json_array_append_new(reasons, json_string(text));
@@ -166,6 +166,8 @@ static json_t *urls_build(const struct kvraild *kvraild)
 
     for (unsigned i = 0; i < n; i++)
         json_array_append_new(array, json_string(urls[i]));
+    if (kvraild->attach.fd >= 0)
+        json_array_append_new(array, json_sprintf("shm://%s", kvraild->attach.address.sun_path));
     return array;
 }
 
@@ -234,14 +236,31 @@ static json_t *traffic_build(const struct kvraild *kvraild, const struct stored 
                      rates_of(r, r->before.tx_bytes, r->now.tx_bytes));
 }
 
+/* Settings that the sources have and that are not in force. */
+static void notes_settings(const struct kvraild *kvraild, json_t *notes)
+{
+    for (unsigned id = 0; id < NR_OPTIONS; id++) {
+        const struct option_row *option = &option_table[id];
+        const char *wish = options_text(&kvraild->config.options, id);
+
+        if (option->live || strcmp(wish, options_text(&kvraild->options, id)) == 0)
+            continue;
+        json_array_append_new(
+            notes,
+            json_sprintf("%s: %s takes effect after %s", option->name, *wish ? wish : "empty",
+                         option->dataplane ? "`kvrail restart`" : "a restart of kvraild"));
+    }
+}
+
 static json_t *notes_build(const struct kvraild *kvraild)
 {
     const struct child *child = &kvraild->child;
     json_t *notes = json_array();
     char lately[64];
 
-    if (kvraild->note[0])
-        json_array_append_new(notes, json_string(kvraild->note));
+    for (unsigned i = 0; i < kvraild->nr_notes; i++)
+        json_array_append_new(notes, json_string(kvraild->notes[i]));
+    notes_settings(kvraild, notes);
     if (child->state == CHILD_READY && lately_text(kvraild, lately, sizeof(lately)))
         json_array_append_new(notes, json_sprintf("%s, the last one after: %s", lately,
                                                   kvraild->supervision.last_exit));
@@ -250,18 +269,28 @@ static json_t *notes_build(const struct kvraild *kvraild)
     return notes;
 }
 
+static json_t *local_build(const struct kvraild *kvraild)
+{
+    const struct reclaim_stats *reclaim = &kvraild->arena.sb->reclaim;
+
+    return json_pack("{s:s, s:i, s:I, s:I}", "socket", kvraild->local_path, "clients",
+                     (int)kvraild->clients.nr, "held_blocks",
+                     (json_int_t)counter_read(&reclaim->held), "held_bytes",
+                     (json_int_t)counter_read(&reclaim->held_bytes));
+}
+
 json_t *status_build(const struct kvraild *kvraild)
 {
     struct stored stored = stored_sum(&kvraild->arena);
     json_t *reasons = json_array();
 
     reasons_fill(kvraild, reasons);
-    return json_pack("{s:s, s:o, s:o, s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
-                     state_name(kvraild, reasons), "reasons", reasons, "notes",
+    return json_pack("{s:s, s:o, s:o, s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "state", state_name(kvraild, reasons), "reasons", reasons, "notes",
                      notes_build(kvraild), "version", KVRAIL_VERSION, "pid", (int)getpid(),
                      "uptime_ms", (json_int_t)((clock_ns() - kvraild->started_ns) / NS_PER_MS),
                      "control_socket", kvraild->socket_path, "dataplane", dataplane_build(kvraild),
                      "device", device_build(kvraild), "urls", urls_build(kvraild), "cores",
                      cores_build(kvraild), "arena", arena_build(&kvraild->arena, &stored),
-                     "traffic", traffic_build(kvraild, &stored));
+                     "traffic", traffic_build(kvraild, &stored), "local", local_build(kvraild));
 }

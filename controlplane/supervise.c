@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -81,6 +82,8 @@ static int dataplane_start(struct kvraild *kvraild)
     struct child_spec spec = {.program = kvraild->program,
                               .index_fd = kvraild->arena.index_fd,
                               .data_fd = kvraild->arena.data_fd,
+                              .adopt_fd = adopt_bind(kvraild),
+                              .roster_fd = kvraild->clients.roster.fd,
                               .settings = settings,
                               .clients = clients,
                               .nr_clients = clients_specs(&kvraild->clients, clients),
@@ -90,6 +93,8 @@ static int dataplane_start(struct kvraild *kvraild)
 
     settings_fill(kvraild, text, settings);
     rc = child_start(&kvraild->child, &spec);
+    if (spec.adopt_fd >= 0)
+        close(spec.adopt_fd);
     if (rc < 0)
         log_error("dataplane %s cannot be started: %s", kvraild->program, strerror(-rc));
     return rc;
@@ -186,6 +191,24 @@ unsigned supervise_lately(const struct kvraild *kvraild, uint64_t *span_ns)
     return n;
 }
 
+/* What was changed in the sources meanwhile, as far as a new dataplane, or a new arena, can have
+ * it. */
+static void settings_renew(struct kvraild *kvraild, bool cold)
+{
+    for (unsigned id = 0; id < NR_OPTIONS; id++) {
+        const struct option_value *fresh = &kvraild->config.options.values[id];
+        bool of_arena = id == OPT_cache_size || id == OPT_partitions || id == OPT_blocks_max;
+
+        if (option_table[id].live || !(option_table[id].dataplane || (cold && of_arena)) ||
+            strcmp(fresh->text, kvraild->options.values[id].text) == 0)
+            continue;
+        if (id == OPT_workers && !cold && fresh->number > kvraild->arena.nr_cores)
+            continue;
+        log_info("%s: now %s", option_table[id].name, fresh->text);
+        kvraild->options.values[id] = *fresh;
+    }
+}
+
 static void restart_try(void *owner)
 {
     struct kvraild *kvraild = owner;
@@ -195,6 +218,12 @@ static void restart_try(void *owner)
     supervision->next_ns = 0;
     if (!supervision->planned)
         supervision->recent_ns[supervision->restarts++ % RESTARTS_KEPT] = clock_ns();
+    settings_renew(kvraild, supervision->cold);
+    if (supervision->cold && memory_renew(kvraild) < 0) {
+        kvraild->exit_code = 1;
+        kvraild->loop.stop = true;
+        return;
+    }
     rc = dataplane_start(kvraild);
     if (rc < 0) {
         snprintf(supervision->last_exit, sizeof(supervision->last_exit), "it cannot be started: %s",
@@ -255,6 +284,8 @@ void supervise_restart(struct kvraild *kvraild, uint64_t token, bool cold)
         return;
     }
     supervision->tokens[supervision->nr_tokens++] = token;
+    if (cold && !supervision->cold)
+        clients_drop_all(&kvraild->clients, "the cache is made new");
     supervision->cold |= cold;
     if (kvraild->child.state == CHILD_DOWN) {
         log_info("the dataplane is started again as asked for");
@@ -275,7 +306,7 @@ int supervise_start(struct kvraild *kvraild)
     kvraild->child.client_gone = client_gone;
     kvraild->supervision.last_ms = UINT64_MAX;
     stall_start(kvraild);
-    return dataplane_start(kvraild);
+    return adopt_finish(kvraild) ? 0 : dataplane_start(kvraild);
 }
 
 void supervise_teardown(struct kvraild *kvraild)
@@ -283,6 +314,7 @@ void supervise_teardown(struct kvraild *kvraild)
     stall_stop(kvraild);
     loop_disarm(&kvraild->loop, &kvraild->supervision.timer);
     child_close(&kvraild->child);
+    adopt_unbind(kvraild);
 }
 
 void supervise_stop(struct kvraild *kvraild)

@@ -26,6 +26,7 @@ int hazards_open(struct hazards *hazards, const struct segment *segment, bool as
         return -ENOMEM;
     for (uint32_t i = 0; i < nr; i++)
         hazards->free[i] = nr - 1 - i;
+    shared_store(&segment->header->asymmetric, (uint32_t)asymmetric);
     return 0;
 }
 

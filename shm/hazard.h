@@ -34,8 +34,7 @@ struct hazards {
 [[nodiscard]] int hazards_open(struct hazards *hazards, const struct segment *segment,
                                bool asymmetric);
 void hazards_close(struct hazards *hazards);
-/* Whether the kernel has MEMBARRIER_CMD_GLOBAL_EXPEDITED and lets this process use it. A server
- * that may not must turn asymmetric clients away. */
+/* Whether the kernel has MEMBARRIER_CMD_GLOBAL_EXPEDITED and lets this process use it. */
 bool hazards_supported(void);
 /* Registers the process for it; false where the kernel has it not. */
 bool hazards_register(void);

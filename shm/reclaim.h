@@ -44,7 +44,8 @@ bool reclaim_holds_any(const struct reclaimer *reclaimer);
 uint64_t reclaim_releases(const struct reclaimer *reclaimer);
 
 /* The hazard slots of a client are looked at from now on, before anything else is given back.
- * segment outlives its entry. -ENOMEM. Main thread. */
+ * segment outlives its entry. -ENOMEM; -EOPNOTSUPP: its header says that the client leaves its
+ * fences to us, but this process may not call membarrier. Main thread. */
 [[nodiscard]] int reclaim_client_add(struct reclaimer *reclaimer, uint32_t id,
                                      const struct segment *segment);
 /* No more; when it returns nobody reads the segment's slots. */

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/counters.h"
 #include "shm/arena.h"
+#include "shm/hazard.h"
 #include "shm/pages.h"
 #include "shm/words.h"
 
@@ -39,6 +40,7 @@ struct scan {
     uint64_t last_ns, releases; /* reclaimer; releases: atomic */
     uint64_t nr_held;           /* atomic; reclaimer writes */
     bool any_client;            /* atomic; main thread writes */
+    bool membarrier;            /* this process may fence for clients */
     pthread_mutex_t lock; /* all below; held while the slots are read, never for a grace period */
     struct blocks now, before; /* held by this scan, by the last one */
     struct blocks mine;        /* of one client */
@@ -54,6 +56,7 @@ int scan_create(const struct arena *arena, struct scan **out)
     if (!scan)
         return -ENOMEM;
     scan->arena = arena;
+    scan->membarrier = hazards_supported();
     scan->nr_blocks = arena->maps[0].nr_blocks;
     scan->nr_all = scan->nr_blocks * arena->nr_partitions;
     nr_words = ((size_t)scan->nr_all + 63) / 64;
@@ -115,6 +118,9 @@ int scan_client_add(struct scan *scan, uint32_t id, const struct segment *segmen
 {
     int error = -ENOMEM;
 
+    /* Who says otherwise and leaves its fences out all the same loses its own blocks. */
+    if (shared_load(&segment->header->asymmetric) && !scan->membarrier)
+        return -EOPNOTSUPP;
     pthread_mutex_lock(&scan->lock);
     if (room_grow(scan, segment->spec.nr_slots)) {
         scan->clients[scan->nr_clients++] = (struct client){.segment = segment, .id = id};
@@ -287,7 +293,7 @@ static void settle(struct scan *scan)
  * client's check, the check sees the block unlinked; else its publishing is seen by the scan. */
 static void fence(const struct scan *scan)
 {
-    if (scan->nr_clients)
+    if (scan->nr_clients && scan->membarrier)
         (void)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }

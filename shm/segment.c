@@ -33,6 +33,7 @@ static uint32_t layout_hash(void)
         AT(segment_header, slots_used),
         AT(segment_header, closed),
         AT(segment_header, put_bytes),
+        AT(segment_header, asymmetric),
         AT(segment_group, request_tail),
         AT(segment_group, request_head),
         AT(segment_group, completion_tail),

@@ -49,6 +49,8 @@ struct segment_header {
     uint32_t closed;                   /* 1: the client is done with everything */
     /* For people only. */
     uint64_t hits, misses, hit_bytes, matches, puts, put_bytes;
+    uint32_t asymmetric; /* 1: leaves its fences to the reclaimer's membarrier (hazards_open) */
+    uint32_t zero;
 };
 
 /* Free-running counts, SEGMENT_CELLS and SEGMENT_ACCESSES are powers of two. Request k lies in cell

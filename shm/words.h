@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/cacheline.h"
 #include "shm/layout.h"
 
 #define shared_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
@@ -28,16 +29,27 @@ static inline void desc_copy_head(struct block_desc *copy, const struct block_de
     to[3] = shared_load(&from[3]);
 }
 
+/* Bits in which word i of the descriptor's inline key differs from the key's. */
+static inline uint64_t key_word_differs(const struct block_desc *shared, const uint8_t *key,
+                                        unsigned i)
+{
+    uint64_t word;
+
+    memcpy(&word, key + (size_t)i * 8, sizeof(word));
+    return shared_load(&shared->key_words[i]) ^ word;
+}
+
 /* Whether the descriptor's inline key is this one; len 1 .. KEY_INLINE. */
 static inline bool desc_key_equal(const struct block_desc *shared, const uint8_t *key, uint32_t len)
 {
-    uint64_t word, tail = 0, differ = 0;
+    uint64_t tail = 0, differ = 0;
     uint32_t nr = len / 8, rest = len % 8;
 
-    for (uint32_t i = 0; i < nr; i++) {
-        memcpy(&word, key + (size_t)i * 8, sizeof(word));
-        differ |= shared_load(&shared->key_words[i]) ^ word;
-    }
+    if (likely(len == KEY_INLINE)) /* hashes, mostly */
+        return !(key_word_differs(shared, key, 0) | key_word_differs(shared, key, 1) |
+                 key_word_differs(shared, key, 2) | key_word_differs(shared, key, 3));
+    for (unsigned i = 0; i < nr; i++)
+        differ |= key_word_differs(shared, key, i);
     if (!rest)
         return !differ;
     if (nr) {
@@ -86,3 +98,5 @@ static inline uint32_t block_units(uint32_t value_len, uint32_t key_len)
 {
     return units_of(value_len) + (key_len > KEY_INLINE ? units_of(key_len) : 0);
 }
+
+_Static_assert(KEY_INLINE == 32, "desc_key_equal reads four words");

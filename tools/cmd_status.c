@@ -48,7 +48,32 @@ static void show_state(const json_t *status)
         printf(", dataplane %llu", (unsigned long long)ctl_number(dataplane, "pid"));
     if (ctl_number(dataplane, "restarts"))
         printf(", restarted %llu times", (unsigned long long)ctl_number(dataplane, "restarts"));
+    if (json_is_integer(json_object_get(dataplane, "last_restart_ms")))
+        printf(", the last time in %llu ms",
+               (unsigned long long)ctl_number(dataplane, "last_restart_ms"));
     putchar('\n');
+}
+
+/* What the dataplane found in the arena when it started; nothing of a new arena. */
+static void show_recovery(const json_t *recovery)
+{
+    unsigned long long unsealed = ctl_number(recovery, "dropped_unsealed");
+    unsigned long long damaged = ctl_number(recovery, "dropped_damaged");
+    unsigned long long expired = ctl_number(recovery, "dropped_expired");
+
+    if (ctl_number(recovery, "kept") + unsealed + damaged + expired == 0)
+        return;
+    printf("  %-9s kept %s blocks, %s; dropped %llu unfinished, %llu damaged, %llu expired\n",
+           "recovered", units_count(ctl_real(recovery, "kept")).s,
+           units_bytes(ctl_number(recovery, "kept_bytes")).s, unsealed, damaged, expired);
+}
+
+static void show_local(const json_t *local)
+{
+    printf("  %-9s %llu clients on this host, which hold %s blocks, %s\n", "local",
+           (unsigned long long)ctl_number(local, "clients"),
+           units_count(ctl_real(local, "held_blocks")).s,
+           units_bytes(ctl_number(local, "held_bytes")).s);
 }
 
 static void show_texts(const char *label, const json_t *array)
@@ -124,7 +149,9 @@ static void show_status(const json_t *status)
     show_device(json_object_get(status, "device"));
     show_memory(json_object_get(status, "arena"));
     show_traffic(json_object_get(status, "traffic"));
+    show_local(json_object_get(status, "local"));
     show_cores(json_object_get(status, "cores"));
+    show_recovery(json_object_get(json_object_get(status, "dataplane"), "recovery"));
     show_texts("note", json_object_get(status, "notes"));
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from rig import get_load, load, machine
+from rig import get_load, load, local, machine
 from rig.context import Context, Side
 from rig.result import Figure, Result, Skipped
 
@@ -13,7 +13,8 @@ ID = "P12"
 TITLE = "cost of a GET of 64 B from 1 M to 64 M keys, uniform and zipf 0.99"
 ABOUT = """\
 The same GETs as P1 against caches that hold more and more keys: what is not in the CPU's caches
-must be fetched from memory while other requests are worked on. 1.3 means at most 30 % dearer."""
+must be fetched from memory while other requests are worked on. 1.3 means at most 30 % dearer. The local
+figures are hits through shared memory, one at a time (P4): there nothing overlaps the misses."""
 TARGET = 1.3
 MILLIONS = (1, 4, 16, 64)
 SMALLER = (56, 48, 40, 32, 24)  # where the largest does not fit
@@ -38,6 +39,7 @@ def huge_pages() -> int:
 
 def needs(context: Context) -> None:
     get_load.needs(context)
+    local.needs(context)
 
 
 def _fits(millions: int, huge_mib: int, ordinary_mib: int) -> bool:
@@ -90,6 +92,31 @@ def _measure_size(context: Context, millions: int) -> dict[str, object]:
             **{dist: side.as_dict() for dist, side in sides.items()}}
 
 
+def _measure_local(context: Context, millions: int) -> dict[str, object]:
+    sides = {dist: Side(dist, "ns/hit", lambda: {}) for dist in DISTS}
+    keys = millions * 1_000_000
+    with local.start_server(context, _setting(millions).cache) as running:
+        local.load(context, running, "fill", keys, 64, fill=True)
+        for _ in range(context.runs):
+            for dist, side in sides.items():
+                zipf = {"zipf": dist.partition(":")[2]} if dist != "uniform" else {}
+                said = local.load(context, running, "hit", keys, 64, **zipf)
+                side.runs.append({"value": said["ns_per_hit"], **said["hit"]})
+                context.progress(f"local, {millions} M keys, {dist}: {said['ns_per_hit']:.0f} "
+                                 "ns/hit")
+    return {"millions": millions, **{dist: side.as_dict() for dist, side in sides.items()}}
+
+
+def _local_figures(rows: list[dict]) -> list[Figure]:
+    figures = []
+    for dist in DISTS:
+        worst = max(rows[1:], key=lambda row: row[dist]["median"])
+        figures.append(Figure(f"local, {dist}, {worst['millions']} M keys", worst[dist]["median"],
+                              "ns/hit", rows[0][dist]["median"],
+                              f"{rows[0]['millions']} M keys, ns/hit", TARGET, at_least=False))
+    return figures
+
+
 def run(context: Context) -> Result:
     huge_mib = machine.huge_pages()[1] * 2 if context.hugepages else 0
     ordinary_mib = machine.available_mib()
@@ -111,7 +138,9 @@ def run(context: Context) -> Result:
         figures.append(Figure(f"{dist}, {worst['millions']} M keys", worst[dist]["median"],
                               "ns/GET", first, f"{sizes[0]} M keys, ns/GET", TARGET,
                               at_least=False))
-    return Result(figures, detail | {"sizes": rows, "first_again": again,
+    local_rows = [_measure_local(context, size) for size in sizes]
+    figures += _local_figures(local_rows)
+    return Result(figures, detail | {"sizes": rows, "first_again": again, "local": local_rows,
                                      "cost": "busy_ns of the poll core over GETs, the "
                                              "device's driver included"})
 

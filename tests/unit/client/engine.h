@@ -3,7 +3,7 @@
  * shared memory if KVRAIL_OVER is "shm", or "staged": without the right to write. One at a time. */
 #pragma once
 
-#include "child.h"
+#include "tests/fixture/child.h"
 #include "kvrail/client.h"
 
 #define ENGINE_TIMEOUT_MS 10000u /* nothing here is about time, and the machine may be busy */

@@ -88,7 +88,7 @@ static void start(void)
 
         execl(getenv("KVRAILD"), "kvraild", "--config", "/dev/null", "--control", path,
               "--dataplane", getenv("FAKE_DATAPLANE"), "--cache-size", "4MiB", "--hugepages", "off",
-              "--device", "fake:ready", NULL);
+              "--device", "fake:ready", "--stall-ms", "1h", NULL);
         _exit(quiet ? 99 : 98);
     }
     for (unsigned i = 0; i < 300 && kvrail("status --quiet") != 0; i++)
@@ -130,6 +130,37 @@ Test(cli, a_degraded_kvrail_is_exit_3_with_the_reason)
     says("degraded");
     says("problem   core 0 has not turned for ");
     kill(dataplane, SIGCONT);
+}
+
+Test(cli, restart_answers_when_the_next_dataplane_serves)
+{
+    json_t *answer;
+
+    start();
+    runs("restart", 0);
+    says("restarted in ");
+    says("; kept 3 blocks, 300 B");
+    answer = json_of("restart --warm --json", 0);
+    cr_assert(json_is_integer(json_object_get(answer, "ms")));
+    json_decref(answer);
+    runs("status", 0);
+    says("recovered kept 3 blocks, 300 B; dropped 2 unfinished, 0 damaged, 5 expired");
+    runs("restart --cold", 0);
+    runs("restart --cold --warm", 2);
+    says("either --warm or --cold");
+    runs("restart now", 2);
+}
+
+Test(cli, clients_and_pins_of_nobody)
+{
+    start();
+    runs("client list", 0);
+    says("no clients on this host");
+    runs("client drop 7", 1);
+    runs("client", 2);
+    runs("pins", 0);
+    runs("status", 0);
+    says("local     0 clients on this host");
 }
 
 Test(cli, errors_and_latency_of_an_idle_server)

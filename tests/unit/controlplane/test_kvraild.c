@@ -13,155 +13,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "daemon.h"
 
-static char dir[64], path[96], file[96], errors[96];
-static pid_t pid;
-
-static void setup(void)
-{
-    strcpy(dir, "/tmp/kvrail-kvraild-XXXXXX");
-    cr_assert(mkdtemp(dir));
-    snprintf(path, sizeof(path), "%s/socket", dir);
-    snprintf(file, sizeof(file), "%s/kvrail.yaml", dir);
-    snprintf(errors, sizeof(errors), "%s/errors", dir);
-    pid = -1;
-}
-
-static void teardown(void)
-{
-    char command[128];
-
-    if (pid > 0) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-    }
-    snprintf(command, sizeof(command), "rm -r %s", dir);
-    cr_assert_eq(system(command), 0);
-}
-
-TestSuite(kvraild, .init = setup, .fini = teardown, .timeout = 30);
-
-/* The running dataplane, as status says. */
-static pid_t dataplane_pid(json_t *status)
-{
-    return (pid_t)json_integer_value(
-        json_object_get(json_object_get(json_object_get(status, "result"), "dataplane"), "pid"));
-}
-
-static void write_file(const char *text)
-{
-    FILE *out = fopen(file, "w");
-
-    fputs(text, out);
-    fclose(out);
-}
-
-static pid_t start(const char *behaviour, const char *flag)
-{
-    char device[64];
-    pid_t started;
-
-    snprintf(device, sizeof(device), "--device=fake:%s", behaviour);
-    started = fork();
-    if (started == 0) {
-        FILE *out = freopen(errors, "a", stderr);
-
-        execl(getenv("KVRAILD"), "kvraild", "--config", file, "--control", path, "--dataplane",
-              getenv("FAKE_DATAPLANE"), "--cache-size", "4MiB", "--hugepages", "off", device, flag,
-              NULL);
-        _exit(out ? 99 : 98);
-    }
-    return started;
-}
-
-static int end_of(pid_t process)
-{
-    int status;
-
-    cr_assert_eq(waitpid(process, &status, 0), process);
-    cr_assert(WIFEXITED(status), "ended by signal %d", WTERMSIG(status));
-    return WEXITSTATUS(status);
-}
-
-static bool said(const char *text)
-{
-    char all[8192] = "";
-    FILE *in = fopen(errors, "r");
-
-    if (!in)
-        return false;
-    all[fread(all, 1, sizeof(all) - 1, in)] = '\0';
-    fclose(in);
-    return strstr(all, text) != NULL;
-}
-
-static unsigned lines_said(void)
-{
-    FILE *in = fopen(errors, "r");
-    unsigned lines = 0;
-    int c;
-
-    while (in && (c = fgetc(in)) != EOF)
-        lines += c == '\n';
-    if (in)
-        fclose(in);
-    return lines;
-}
-
-static bool said_in_time(const char *text)
-{
-    for (unsigned i = 0; i < 300 && !said(text); i++)
-        poll(NULL, 0, 20);
-    return said(text);
-}
-
-/* NULL while nobody answers. */
-static json_t *ask(const char *request)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    struct timeval limit = {.tv_sec = 5};
-    static char text[1 << 16];
-    size_t len = 0;
-    ssize_t n;
-
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    strcpy(address.sun_path, path);
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        close(fd);
-        return NULL;
-    }
-    cr_assert_eq(send(fd, request, strlen(request), MSG_NOSIGNAL), (ssize_t)strlen(request));
-    while (len < sizeof(text) && (n = recv(fd, text + len, sizeof(text) - len, 0)) > 0) {
-        len += (size_t)n;
-        if (text[len - 1] == '\n')
-            break;
-    }
-    close(fd);
-    return json_loadb(text, len, 0, NULL);
-}
-
-static const char *state_of(json_t *answer)
-{
-    const char *state =
-        json_string_value(json_object_get(json_object_get(answer, "result"), "state"));
-
-    return state ? state : "?";
-}
-
-static json_t *wait_state(const char *state)
-{
-    for (unsigned i = 0; i < 500; i++) {
-        json_t *answer = ask("{\"command\":\"status\"}\n");
-
-        if (answer && strcmp(state_of(answer), state) == 0)
-            return answer;
-        json_decref(answer);
-        poll(NULL, 0, 10);
-    }
-    cr_assert(false, "never %s", state);
-    return NULL;
-}
+TestSuite(kvraild, .init = daemon_setup, .fini = daemon_teardown, .timeout = 30);
 
 Test(kvraild, serves_and_stops_on_sigterm)
 {
@@ -334,34 +188,6 @@ Test(kvraild, a_failed_first_start_is_one_line_and_exit_1)
     }
 }
 
-static json_t *dataplane_of(json_t *status)
-{
-    return json_object_get(json_object_get(status, "result"), "dataplane");
-}
-
-static const char *first_of(json_t *status, const char *array)
-{
-    const char *text = json_string_value(
-        json_array_get(json_object_get(json_object_get(status, "result"), array), 0));
-
-    return text ? text : "";
-}
-
-/* Waits for another dataplane than this one. */
-static json_t *wait_other(pid_t before)
-{
-    for (unsigned i = 0; i < 100; i++) {
-        json_t *answer = wait_state("ok");
-
-        if (dataplane_pid(answer) != before)
-            return answer;
-        json_decref(answer);
-        poll(NULL, 0, 20);
-    }
-    cr_assert(false, "no other dataplane came");
-    return NULL;
-}
-
 Test(kvraild, a_dataplane_that_dies_is_started_again_at_once_and_says_what_it_kept)
 {
     json_t *answer, *dataplane;
@@ -477,26 +303,6 @@ Test(kvraild, a_second_one_on_the_same_socket_is_refused)
     json_decref(wait_state("ok"));
     cr_assert_eq(end_of(start("ready", NULL)), 1);
     cr_assert(said("another kvraild answers on "));
-    json_decref(wait_state("ok"));
-}
-
-Test(kvraild, leaves_no_dataplane_behind_when_it_is_killed)
-{
-    json_t *answer;
-    pid_t dataplane;
-
-    write_file("");
-    pid = start("deaf", NULL);
-    answer = wait_state("ok");
-    dataplane = dataplane_pid(answer);
-    json_decref(answer);
-    kill(pid, SIGKILL);
-    cr_assert_eq(waitpid(pid, NULL, 0), pid);
-    /* This one ignores the SIGTERM, but sees the end of its control line. */
-    for (unsigned i = 0; i < 200 && kill(dataplane, 0) == 0; i++)
-        poll(NULL, 0, 10);
-    cr_assert_eq(kill(dataplane, 0), -1);
-    pid = start("ready", NULL);
     json_decref(wait_state("ok"));
 }
 

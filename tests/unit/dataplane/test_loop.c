@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "guest.h"
 #include "rig.h"
 #include "shm/reclaim.h"
 
@@ -19,6 +20,7 @@ static void open_rig(void)
 
     rig_defaults(&options);
     options.live.idle = IDLE_SLEEP;
+    options.local = true;
     rig_open(&rig, &options);
     rig_hello(&rig);
     rcu_reader_offline(); /* this thread only waits from here on */
@@ -120,4 +122,34 @@ Test(loop, keeps_the_policy_it_has_when_the_new_one_is_unknown)
     await(&core->stats->loops, 100);
     stop();
     cr_assert_eq(partition_audit(core->partitions[0]), 0);
+}
+
+/* Turns of the loop in a fifth of a second. */
+static uint64_t turns(void)
+{
+    const uint64_t *loops = &rig.cores[0]->stats->loops;
+    uint64_t before = counter_read(loops);
+
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    return counter_read(loops) - before;
+}
+
+Test(loop, looks_more_often_for_a_while_after_a_client_on_this_host_asked)
+{
+    struct message message;
+    struct guest guest;
+    uint64_t alone;
+
+    guest_open(&guest, &rig, 7, false);
+    guest.waits = true;
+    start();
+    nap();
+    (void)turns();
+    alone = turns();
+    guest_begin(&guest, &message);
+    message_ping(&message, 1);
+    cr_assert_eq(guest_status(&guest, &message, NULL, NULL), KVR_OK);
+    cr_assert_gt(turns(), 2 * alone);
+    stop();
+    guest_close(&guest);
 }

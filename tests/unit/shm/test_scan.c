@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Blocks that clients hold by hazard slots, as the owner and the reclaimer see them. */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
 #include "base/random.h"
 #include "fixture.h"
 #include "shm/hazard.h"
@@ -108,6 +114,42 @@ Test(scan, held_block_is_reused_only_after_its_slot_is_empty)
     cr_assert_eq(desc->state, BLOCK_FREE);
     cr_assert_eq(arena_part(&f.arena, 0)->unlinked, 0);
     reader_close(&reader);
+}
+
+static void forbid_membarrier(void)
+{
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = 4, .filter = rules};
+
+    cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+Test(scan, client_without_fences_is_refused_where_nobody_can_fence_for_it)
+{
+    static const struct segment_spec spec = {.nr_slots = 64, .nr_partitions = 1};
+    struct reclaimer *reclaimer;
+    struct segment segment;
+    struct hazards hazards;
+
+    forbid_membarrier();
+    cr_assert_not(hazards_register());
+    cr_assert_eq(reclaimer_create(&f.arena, &reclaimer), 0);
+    cr_assert_eq(segment_create(&spec, f.arena.sb->arena_id, &segment), 0);
+    cr_assert_eq(hazards_open(&hazards, &segment, true), 0);
+    cr_assert_eq(reclaim_client_add(reclaimer, 1, &segment), -EOPNOTSUPP);
+    hazards_close(&hazards);
+    cr_assert_eq(hazards_open(&hazards, &segment, false), 0);
+    cr_assert_eq(reclaim_client_add(reclaimer, 1, &segment), 0);
+    reclaim_client_remove(reclaimer, 1);
+    reclaimer_destroy(reclaimer);
+    hazards_close(&hazards);
+    segment_close(&segment);
 }
 
 Test(scan, counts_what_each_client_holds)
