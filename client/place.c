@@ -15,6 +15,7 @@
 #include "client/local.h"
 #include "client/poll.h"
 #include "client/task.h"
+#include "shm/words.h"
 
 enum phase { PHASE_PLACE, PHASE_SEAL, PHASE_STORE };
 
@@ -225,8 +226,11 @@ static enum placed check_place(const struct kvr_client *client, const struct dat
     const struct mount *mount = mount_of(client);
     uint64_t data_size = mount->arena.data_size;
 
-    /* The answer to a repetition need not say where. */
-    if (rep->ref == 0 || ring_waits(datagram))
+    /* The answer to a repetition need not say where. And it may be the last word of a dataplane
+     * that is gone: its successor, which has set its number before it takes anything from a ring,
+     * gives the place up for a repetition that it took. */
+    if (rep->ref == 0 || ring_waits(datagram) ||
+        shared_load(&mount->arena.sb->boot_id) != client->hello.boot)
         return PLACED_AGAIN;
     if (rep->place % DATA_UNIT != 0 || rep->place > data_size || len > data_size - rep->place)
         return PLACED_WRONG;

@@ -97,9 +97,10 @@ static void new_local(struct core *core, struct request *request)
     request->proven = true;
     if (status != KVR_OK) {
         refuse(core, request, status,
-               status == KVR_BUSY     ? DROP_busy
-               : status == KVR_BAD_OP ? DROP_bad_op
-                                      : DROP_bad_header);
+               status == KVR_BUSY          ? DROP_busy
+               : status == KVR_BAD_OP      ? DROP_bad_op
+               : status == KVR_NEED_COOKIE ? DROP_no_cookie
+                                           : DROP_bad_header);
         return;
     }
     set_deadline(core, request);

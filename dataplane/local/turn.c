@@ -107,6 +107,10 @@ enum kvr_status local_admit(struct core *core, struct request *request)
         return KVR_BAD_FIELD;
     if (request->hdr.reply_max > REPLY_MAX_64)
         request->hdr.reply_max = REPLY_MAX_64;
+    /* Left in the ring for a dataplane that died: its client may have given the write up, and has
+     * seen since that it did not happen. */
+    if (request->nr_mutations > 0 && request->hdr.cookie != core->boot_id)
+        return KVR_NEED_COOKIE;
     if (request->nr_mutations > 0 && !session_change(core, request))
         return KVR_BUSY;
     return KVR_OK;

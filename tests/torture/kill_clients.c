@@ -55,6 +55,7 @@ struct worker {
     uint64_t version;
     struct held held[VIEWS];
     unsigned nr_held, nr_abandoned;
+    bool read_only; /* its puts are copied by the server */
     uint64_t began_ns;
     uint8_t buffer[BLOCK_LEN_MAX];
 };
@@ -255,7 +256,7 @@ static void step(struct worker *worker)
         hold_chain(worker);
     else if (what < 65)
         copy_one(worker);
-    else if (what < 80)
+    else if (what < 80 || (what < 98 && worker->read_only))
         put_one(worker);
     else if (what < 98)
         place_one(worker);
@@ -266,7 +267,7 @@ static void step(struct worker *worker)
 }
 
 /* The dead make room within a second: until then there may be too many. */
-static struct kvr_client *open_patiently(const char *url)
+static struct kvr_client *open_patiently(const char *url, bool read_only)
 {
     struct kvr_options options;
     struct kvr_client *client = NULL;
@@ -276,6 +277,7 @@ static struct kvr_client *open_patiently(const char *url)
     kvr_options_init(&options);
     options.timeout_ms = TIMEOUT_MS;
     options.max_held = 256;
+    options.read_only = read_only;
     for (;;) {
         status = kvr_open(url, &options, &client);
         if (status == KVR_OK)
@@ -298,7 +300,8 @@ _Noreturn static void work(const char *url, uint64_t seed, bool victim)
         _exit(1);
     rng_seed(&worker->rng, seed);
     worker->version = seed << 20;
-    worker->client = open_patiently(url);
+    worker->read_only = seed % 3 == 0;
+    worker->client = open_patiently(url, worker->read_only);
     while (victim || !__atomic_load_n(&board->stop, __ATOMIC_ACQUIRE))
         step(worker);
     while (worker->nr_held)

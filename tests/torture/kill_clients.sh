@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Local clients die at random instants, as often as the argument says (1,000 at the most in a full
-# run): no survivor sees a wrong byte, nothing stays held or reserved, and the arena adds up.
-# TORTURE_FULL=1: a full run.
+# Local clients die at random instants, as often as the argument says: no survivor sees a wrong byte,
+# nothing stays held or reserved a second after the last death, and the arena adds up.
+# TORTURE_FULL=1: 1,000 times.
 . "$(dirname "$0")/../smoke/init.sh"
 
 kills=${1:-1000}

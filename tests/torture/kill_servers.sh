@@ -46,7 +46,8 @@ act() { # WHAT
     wait_for 15 another_than "$pid" || fail "no other dataplane after $1 of $pid"
 }
 
-start_server cache_size=64MiB workers=2 idle=sleep audit_on_stop=on \
+# It dies more often than anybody should bear: no pauses that grow.
+start_server cache_size=64MiB workers=2 idle=sleep audit_on_stop=on restart_pause_max=50ms \
     local_socket="$work/local.sock" local_write=owner
 "$KILL_SERVERS" "$url" "$udp_threads" "shm://$work/local.sock" "$shm_threads" \
     > "$work/load.log" 2>&1 &

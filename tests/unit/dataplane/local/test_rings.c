@@ -50,7 +50,7 @@ static void ping(struct message *message, unsigned partition, uint64_t id)
     message_ping(message, id);
 }
 
-Test(rings, serve_a_client_that_has_no_cookie)
+Test(rings, serve_a_client)
 {
     uint8_t out[16];
 
@@ -66,6 +66,23 @@ Test(rings, serve_a_client_that_has_no_cookie)
     cr_assert_eq(counter_read(&rig.cores[0]->stats->local_clients), 1);
     cr_assert_gt(counter_read(&rig.cores[0]->stats->local_requests), 1);
     cr_assert_gt(counter_read(&rig.cores[1]->stats->local_requests), 1);
+}
+
+/* As a write that its client gave up, and that lay in the ring while one dataplane followed
+ * another. */
+Test(rings, do_no_write_that_was_meant_for_another_boot)
+{
+    struct message message;
+    uint8_t out[16];
+
+    guest_begin_write(&guest, &message, "key");
+    message.hdr.cookie ^= 1;
+    message_put(&message, "key", "late", 4, 0, 0);
+    cr_assert_eq(guest_status(&guest, &message, NULL, NULL), REFUSED(KVR_NEED_COOKIE));
+    cr_assert_eq(drops(DROP_no_cookie), 1);
+    cr_assert_eq(guest_get(&guest, "key", out, sizeof(out)), -1);
+    cr_assert_eq(guest_put(&guest, "key", "now", 3), KVR_OK);
+    cr_assert_eq(guest_get(&guest, "key", out, sizeof(out)), 3);
 }
 
 Test(rings, answer_hello_with_datagrams_that_fit_a_cell)
