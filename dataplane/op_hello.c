@@ -38,10 +38,9 @@ int op_hello(struct core *core, struct request *request, struct request_op *op,
         rep.max_datagram = core->local->max_datagram;
     if (rep.max_datagram > req.max_datagram)
         rep.max_datagram = req.max_datagram;
-    request->hdr.cookie =
-        request->local
-            ? core->boot_id /* see local_admit */
-            : cookie_make(core->cookies, &request->peer, request->hdr.session, core->epoch);
+    request->hdr.cookie = request->local ? core->boot_id /* see local_admit */
+                                         : cookie_make(core->cookies, &request->peer,
+                                                       request->hdr.session, core->epoch);
     answer_record(answer, op, KVR_OK, &rep, sizeof(rep));
     return KVR_OK;
 }
