@@ -84,6 +84,7 @@ static int start_arena(struct dataplane *d, struct fault *fault)
 
 static void stop_arena(struct dataplane *d)
 {
+    arena_clock_note(&d->arena);
     __atomic_store_n(&d->arena.sb->dataplane_pid, 0, __ATOMIC_RELEASE);
     arena_close(&d->arena);
 }
@@ -516,6 +517,7 @@ void dataplane_serve(struct dataplane *d)
             continue;
         looked_ns = now;
         port_watch(&d->port);
+        arena_clock_note(&d->arena);
     }
     log_info("stopping");
 }

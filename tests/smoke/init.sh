@@ -107,6 +107,15 @@ with socket.socket(socket.AF_UNIX) as control:
     print(control.makefile().readline())' "$socket" "$1") || fail "no answer to $1"
 }
 
+dataplane_pid() {
+    ask status
+    json .result.dataplane.pid
+}
+running_dataplane() {
+    ask status
+    [ "$(json .result.dataplane.state)" = ready ]
+}
+
 # settings KEY=VALUE...: the configuration file; of the same key the last one counts.
 settings() {
     local -A value=([control_socket]=$socket [dataplane]=$SMOKE_DATAPLANE)

@@ -4,11 +4,6 @@
 # value that was acknowledged is still there and right.
 . "$(dirname "$0")/init.sh"
 
-dataplane_pid() {
-    ask status
-    json .result.dataplane.pid
-}
-
 start_server
 for i in 1 2 3 4 5; do expect 0 kv put "key-$i" --value "value $i"; done
 head -c 2000000 /dev/urandom > "$work/in"
