@@ -3,8 +3,8 @@
  * shared memory if KVRAIL_OVER is "shm", or "staged": without the right to write. One at a time. */
 #pragma once
 
-#include "tests/fixture/child.h"
 #include "kvrail/client.h"
+#include "tests/fixture/child.h"
 
 #define ENGINE_TIMEOUT_MS 10000u /* nothing here is about time, and the machine may be busy */
 
