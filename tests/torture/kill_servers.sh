@@ -3,11 +3,11 @@
 # The dataplane is killed and stopped, kvraild is killed and started again, as often as the argument
 # says, under load over UDP and over shared memory: no wrong byte, no call past its deadline, and
 # everything acknowledged is hit afterwards.
-# TORTURE_FULL=1: 100 times.
+# TORTURE_FULL=1: 500 times, 100 of each kind and more.
 . "$(dirname "$0")/../smoke/init.sh"
 
 times=${1:-100}
-[ "${TORTURE_FULL:-0}" = 0 ] || times=100
+[ "${TORTURE_FULL:-0}" = 0 ] || times=500
 udp_threads=${KILL_UDP_THREADS:-2}
 shm_threads=${KILL_SHM_THREADS:-2}
 actions=(kill-dataplane stall-dataplane kill-dataplane kill-kvraild pause-dataplane)
