@@ -20,7 +20,7 @@
 #include "controlplane/seize.h"
 #include "dataplane/settings.h"
 
-#define SILENCE_MS 3000u /* so long without a word: it hangs */
+#define SILENCE_MS 2000u /* so long without a word: it hangs */
 #define STOP_MS 5000
 #define TERM_MS 2000
 #define KILL_MS 5000

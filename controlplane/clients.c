@@ -151,19 +151,31 @@ static void tell(struct client *client)
         add_done(clients, client->spec.id, strerror(-rc));
 }
 
-/* The end begins. */
-static void client_leave(struct client *client, const char *why)
+/* client-gone follows; until then it stays in the list. */
+static void tell_leaves(struct client *client)
 {
     struct clients *clients = client->clients;
     struct child_command command = {.done = drop_done, .owner = clients, .token = client->spec.id};
     char line[64];
 
+    snprintf(line, sizeof(line), "client-drop %u", client->spec.id);
+    if (child_send(clients->child, line, &command) < 0)
+        client_remove(client, "it left");
+}
+
+/* The end begins. */
+static void client_leave(struct client *client, const char *why)
+{
+    enum child_state state = client->clients->child->state;
+
     if (client->leaving)
         return;
-    if (!client->told || clients->child->state != CHILD_READY) {
+    if (!client->told || state == CHILD_DOWN) {
         client_remove(client, why);
         return;
     }
+    log_info("client %u (pid %u, %s) leaves: %s", client->spec.id, client->spec.pid, client->name,
+             why);
     client->leaving = true;
     unwatch(client);
     if (client->fd >= 0)
@@ -171,9 +183,9 @@ static void client_leave(struct client *client, const char *why)
     client->fd = -1;
     close(client->spec.pidfd);
     client->spec.pidfd = -1;
-    snprintf(line, sizeof(line), "client-drop %u", client->spec.id);
-    if (child_send(clients->child, line, &command) < 0)
-        client_remove(client, why);
+    if (state == CHILD_READY)
+        tell_leaves(client);
+    /* Else it starts or stops: once it is ready it is told, when it is gone there is no need. */
 }
 
 int clients_drop(struct clients *clients, uint32_t id, const char *why)
@@ -207,9 +219,14 @@ unsigned clients_specs(struct clients *clients, struct local_spec *specs)
 void clients_dataplane_ready(struct clients *clients)
 {
     /* Telling may remove some. */
-    for (unsigned i = clients->nr; i-- > 0;)
-        if (i < clients->nr && !clients->list[i]->told)
+    for (unsigned i = clients->nr; i-- > 0;) {
+        if (i >= clients->nr)
+            continue;
+        if (clients->list[i]->leaving)
+            tell_leaves(clients->list[i]);
+        else if (!clients->list[i]->told)
             tell(clients->list[i]);
+    }
 }
 
 void clients_dataplane_gone(struct clients *clients)

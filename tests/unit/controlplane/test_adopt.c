@@ -139,6 +139,28 @@ Test(adopt, clients_are_adopted_as_well)
     json_decref(wait_clients(1));
 }
 
+Test(adopt, a_client_that_leaves_while_the_dataplane_starts_is_no_client_of_the_new_one)
+{
+    json_t *answer;
+    pid_t before;
+
+    write_file("");
+    pid = start("slow", NULL);
+    answer = wait_state("ok");
+    before = dataplane_pid(answer);
+    json_decref(answer);
+    guest_attach(&guest, ATTACH_READ);
+    kill(before, SIGKILL);
+    json_decref(wait_state("degraded"));
+    close(guest.conn);
+    json_decref(wait_other(before));
+    json_decref(wait_clients(0));
+    orphan(); /* the next kvraild hears of those that the dataplane has */
+    pid = start("slow", NULL);
+    json_decref(wait_state("ok"));
+    json_decref(wait_clients(0));
+}
+
 Test(adopt, what_hangs_is_killed_and_its_cache_and_clients_are_kept)
 {
     uint64_t arena;

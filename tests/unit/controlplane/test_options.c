@@ -348,6 +348,42 @@ Test(options, a_cache_larger_than_the_machine_is_refused)
     cr_assert(strstr(faults.lines[0], " GiB of memory that this machine has"));
 }
 
+Test(options, sockets_beside_the_control_socket_need_room_for_their_names)
+{
+    char longest[108], beside[256];
+
+    memset(longest, 'a', sizeof(longest));
+    memcpy(longest, "/tmp/", 5);
+    memcpy(longest + 96, ".sock", 6);
+    cr_assert_eq(set("control_socket", longest), 0);
+    cr_assert(control_socket_beside(&options, "local", beside, sizeof(beside)));
+    cr_assert_str_eq(beside + 96, ".local.sock");
+    options_check(&options, &faults);
+    cr_assert_eq(faults.count, 0);
+    memcpy(longest + 97, ".sock", 6);
+    longest[96] = 'a';
+    cr_assert_eq(set("control_socket", longest), 0);
+    options_check(&options, &faults);
+    cr_assert_eq(faults.count, 2);
+    cr_assert(strstr(faults.lines[0], "local_socket: /tmp/"));
+    cr_assert(strstr(faults.lines[1], "control_socket: /tmp/"));
+    faults_free(&faults);
+    cr_assert_eq(set("control_socket", "/tmp/one") + set("local_socket", "/tmp/one"), 0);
+    cr_assert(control_socket_beside(&options, "adopt", beside, sizeof(beside)));
+    cr_assert_str_eq(beside, "/tmp/one.adopt");
+    options_check(&options, &faults);
+    cr_assert_eq(faults.count, 1);
+    cr_assert_str_eq(faults.lines[0], "local_socket: /tmp/one is the control_socket");
+}
+
+Test(options, a_cache_in_files_has_an_absolute_path)
+{
+    cr_assert_eq(set("arena_file", "cache"), 0);
+    options_check(&options, &faults);
+    cr_assert_eq(faults.count, 1);
+    cr_assert_str_eq(faults.lines[0], "arena_file: 'cache' is no absolute path");
+}
+
 Test(options, an_index_larger_than_the_machine_is_refused)
 {
     if (sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) >= (long)(330 * GIB))
