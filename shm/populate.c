@@ -5,15 +5,17 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 #define PIECE (2u << 20)
+#define NICE 10
 
 struct populator {
     pthread_t thread;
@@ -37,9 +39,11 @@ static void *populate_loop(void *arg)
 {
     struct populator *populator = arg;
     const struct arena *arena = populator->arena;
-    const struct sched_param none = {0};
 
-    (void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+    /* Not below that: while the kernel clears a huge page it holds a lock that faults of others, of
+     * poll cores and clients, may wait for, and a thread at idle priority may get no CPU for long.
+     */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
     if (populate(populator, arena->sb, arena->index_size))
         (void)populate(populator, arena->data, arena->data_size);
     __atomic_store_n(&populator->ended, true, __ATOMIC_RELEASE);

@@ -247,7 +247,7 @@ static void move_slice(struct copier *copier)
 bool mode_copy(struct work *work, json_t *report)
 {
     struct copier copier = {.work = work, .nr_plain = work->nr_keys};
-    uint64_t end_ns = clock_ns() + (uint64_t)(work->seconds * 1e9);
+    uint64_t end_ns;
     bool good;
 
     if (copier.nr_plain * work->size > COPY_BYTES)
@@ -259,6 +259,7 @@ bool mode_copy(struct work *work, json_t *report)
         memset(copier.plain, 0x5a, copier.nr_plain * work->size);
         memset(copier.buffer, 0, work->size);
     }
+    end_ns = clock_ns() + (uint64_t)(work->seconds * 1e9);
     while (good && clock_ns() < end_ns) {
         good = copy_slice(&copier);
         move_slice(&copier);

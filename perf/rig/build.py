@@ -17,6 +17,7 @@ PROGRAMS = {
     "kvrail-load": "tools/load/kvrail-load",
     "get_path": "perf/callgrind/get_path",
     "peer_load": "perf/peers/peer_load",
+    "local_load": "perf/local/local_load",
     "utilisation": "perf/memory/utilisation",
 }
 
