@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "dataplane/eth/address.h"
@@ -161,4 +163,43 @@ int host_side_setup(const char *interface, const char *ipv4, const char *ipv6, s
     if (rc)
         note("interface %s gets no IPv6 address (%s): only IPv4 works", interface, strerror(-rc));
     return 0;
+}
+
+/* The value of ",NAME=VALUE" in a device string; false if there is none or it is too long. */
+static bool device_value(const char *device, const char *name, char *value, size_t size)
+{
+    const char *at = strstr(device, name);
+    size_t len;
+
+    if (!at)
+        return false;
+    at += strlen(name);
+    len = strcspn(at, ",");
+    if (len == 0 || len >= size)
+        return false;
+    memcpy(value, at, len);
+    value[len] = '\0';
+    return true;
+}
+
+void memif_socket_clear(const char *device)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char role[16];
+    struct stat st;
+    int fd;
+
+    if (strncmp(device, "net_memif", 9) != 0 || !strstr(device, ",socket-abstract=no") ||
+        !device_value(device, ",role=", role, sizeof(role)) ||
+        (strcmp(role, "server") != 0 && strcmp(role, "master") != 0) ||
+        !device_value(device, ",socket=", address.sun_path, sizeof(address.sun_path)) ||
+        lstat(address.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return;
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 &&
+        errno == ECONNREFUSED)
+        (void)unlink(address.sun_path);
+    close(fd);
 }

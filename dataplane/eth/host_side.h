@@ -16,3 +16,7 @@
 
 /* Whether a program holds the TAP interface of this name. */
 bool tap_is_held(const char *interface);
+
+/* A memif server that was killed leaves its socket behind, and then no other starts: removes that
+ * of this device string, if it is of one and nobody serves it any more. */
+void memif_socket_clear(const char *device);

@@ -97,6 +97,7 @@ static int probe(const char *device, uint16_t *id, struct fault *fault)
                          "device %s: another program holds the interface: stop it or choose "
                          "another name",
                          device);
+    memif_socket_clear(device);
     snprintf(name, sizeof(name), "%.*s", (int)(strchrnul(device, ',') - device), device);
     rc = rte_dev_probe(device);
     if (rc < 0 && rc != -EEXIST) {

@@ -28,4 +28,13 @@ await_server
 conversation four
 url=$url6
 conversation six
+# A killed dataplane leaves its socket; the next one takes its place. (testpmd does not come back.)
+expect 0 kv put kept --value "as before"
+old=$(dataplane_pid)
+another() { running_dataplane && [ "$(dataplane_pid)" != "$old" ]; }
+kill -KILL "$old"
+wait_for 15 another || fail "no other dataplane: $(tail -n 3 "$log")"
+url=shm://$work/control.local.sock
+expect 0 kv get kept
+same "$out" "as before" "the value from before"
 stop_server
