@@ -11,9 +11,6 @@
 /* An owner that died or was descheduled in the middle of a change leaves an odd version behind;
  * after so many looks nothing is known of the key. */
 #define INDEX_TRIES 2048u
-#define BURST                                                                                      \
-    64u /* keys in flight: hides the latency of memory, and what they need stays in L1             \
-         */
 
 static inline void cpu_relax(void)
 {
@@ -158,90 +155,4 @@ bool index_find(const struct arena *arena, unsigned partition, struct key_hash h
                 const void *key, uint32_t key_len, uint32_t now_ms, struct block_view *view)
 {
     return index_look(arena, partition, hash, key, key_len, now_ms, view) == INDEX_HIT;
-}
-
-/* Bursts: what one pass over some keys leaves for the next. */
-struct ahead {
-    const struct part_map *map;
-    const struct bucket *bucket;
-    const struct block_desc *desc; /* of the first block with the key's tag, or NULL */
-    uint32_t version;
-};
-
-static inline void burst_hash(const struct arena *arena, uint64_t seed, struct index_probe *probe,
-                              struct ahead *ahead)
-{
-    const struct part_map *map;
-
-    probe->hash = hash_key(probe->key, probe->key_len, seed);
-    probe->partition = hash_partition(probe->hash, arena->nr_partitions);
-    map = ahead->map = &arena->maps[probe->partition];
-    ahead->bucket = &map->buckets[hash_bucket(probe->hash, map->nr_buckets)];
-    prefetch_read(ahead->bucket);
-}
-
-static inline void burst_bucket(const struct index_probe *probe, struct ahead *ahead)
-{
-    const struct bucket *bucket = ahead->bucket;
-    uint32_t version = shared_load(&bucket->version);
-    uint32_t hits = bucket_match(bucket, hash_tag(probe->hash)), block;
-    const struct block_desc *desc = NULL;
-
-    if (likely(hits)) {
-        block = shared_load(&bucket->blocks[__builtin_ctz(hits)]);
-        if (likely(block < ahead->map->nr_blocks))
-            desc = &ahead->map->descs[block];
-        prefetch_read(desc);
-    }
-    ahead->version = version;
-    ahead->desc = desc;
-}
-
-/* The common cases: the first block with the key's tag is the key's, or there is none and no
- * overflow bucket. False: anything else. */
-static inline bool burst_settle(const struct arena *arena, struct index_probe *probe,
-                                const struct ahead *ahead, uint32_t now_ms)
-{
-    const struct bucket *bucket = ahead->bucket;
-    const struct block_desc *shared = ahead->desc;
-    struct block_desc desc;
-
-    if (unlikely(ahead->version & 1))
-        return false;
-    if (!shared) {
-        probe->result = INDEX_MISS;
-        if (shared_load(&bucket->next) || bucket_match(bucket, hash_tag(probe->hash)))
-            return false;
-        return __atomic_load_n(&bucket->version, __ATOMIC_RELAXED) == ahead->version;
-    }
-    if (!desc_match(arena, shared, probe->key, probe->key_len, &desc) ||
-        __atomic_load_n(&bucket->version, __ATOMIC_RELAXED) != ahead->version ||
-        expiry_passed(desc.flags, desc.expiry_ms, now_ms) ||
-        !inside(arena, desc.place, desc.value_len))
-        return false;
-    probe->result = INDEX_HIT;
-    view_set(arena, ahead->map, probe->partition, (uint32_t)(shared - ahead->map->descs), &desc,
-             now_ms, &probe->view);
-    return true;
-}
-
-void index_look_burst(const struct arena *arena, struct index_probe *probes, size_t nr,
-                      uint32_t now_ms)
-{
-    uint64_t seed = arena->sb->seed;
-    struct ahead ahead[BURST];
-
-    for (size_t done = 0; done < nr; done += BURST) {
-        size_t some = nr - done < BURST ? nr - done : BURST;
-        struct index_probe *probe = probes + done;
-
-        for (size_t i = 0; i < some; i++)
-            burst_hash(arena, seed, &probe[i], &ahead[i]);
-        for (size_t i = 0; i < some; i++)
-            burst_bucket(&probe[i], &ahead[i]);
-        for (size_t i = 0; i < some; i++)
-            if (unlikely(!burst_settle(arena, &probe[i], &ahead[i], now_ms)))
-                probe[i].result = index_look(arena, probe[i].partition, probe[i].hash, probe[i].key,
-                                             probe[i].key_len, now_ms, &probe[i].view);
-    }
 }

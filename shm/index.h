@@ -2,8 +2,8 @@
 /* Lock-free lookup, for any thread or process that maps the index. A reader inside the dataplane
  * must be an online RCU reader (reclaim.h); the view it gets is valid until its next quiescent
  * state. A reader in another process must publish the reference it got and look again (hazard.h).
- * Lookups write nothing. A burst: index_look_burst, or index_prefetch for all, index_prefetch_block
- * for all, index_find for all. */
+ * Lookups write nothing. A burst: index_prefetch for all, index_prefetch_block for all, index_find
+ * for all. */
 #pragma once
 
 #include <stdbool.h>
@@ -36,20 +36,6 @@ enum index_result { INDEX_MISS, INDEX_HIT, INDEX_UNDECIDED };
 [[nodiscard]] enum index_result index_look(const struct arena *arena, unsigned partition,
                                            struct key_hash hash, const void *key, uint32_t key_len,
                                            uint32_t now_ms, struct block_view *view);
-
-/* One of many keys to look up. In: key, key_len. Out: the rest; view is set on INDEX_HIT. */
-struct index_probe {
-    const void *key;
-    uint32_t key_len;
-    uint32_t partition;
-    struct key_hash hash;
-    enum index_result result;
-    struct block_view view;
-};
-
-/* index_look for each of them, hashing included, so that their cache misses overlap. */
-void index_look_burst(const struct arena *arena, struct index_probe *probes, size_t nr,
-                      uint32_t now_ms);
 
 /* index_look by the owner, for whom undecided is a miss. */
 [[nodiscard]] bool index_find(const struct arena *arena, unsigned partition, struct key_hash hash,

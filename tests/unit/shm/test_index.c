@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/random.h"
 #include "fixture.h"
 #include "shm/bucket.h"
 
@@ -186,64 +185,6 @@ Test(index, look_is_undecided_while_the_chain_is_in_the_middle_of_a_change)
     ++*version;
     cr_assert_eq(index_look(&f.arena, 0, hash, "a", 1, f.now_ms, &view), INDEX_UNDECIDED);
     ++*version;
-    fixture_destroy(&f);
-}
-
-static void looks_equal(const struct fixture *f, struct index_probe *probes, size_t nr)
-{
-    index_look_burst(&f->arena, probes, nr, f->now_ms);
-    for (size_t i = 0; i < nr; i++) {
-        struct key_hash hash = fixture_hash(f, probes[i].key, probes[i].key_len);
-        struct block_view view = {0};
-        enum index_result result =
-            index_look(&f->arena, 0, hash, probes[i].key, probes[i].key_len, f->now_ms, &view);
-
-        cr_assert_eq(probes[i].result, result, "probe %zu", i);
-        cr_assert_eq(memcmp(&probes[i].hash, &hash, sizeof(hash)), 0);
-        cr_assert_eq(probes[i].partition, 0);
-        if (result == INDEX_HIT) {
-            cr_assert_eq(probes[i].view.ref, view.ref);
-            cr_assert_eq(probes[i].view.block, view.block);
-            cr_assert_eq(probes[i].view.value, view.value);
-            cr_assert_eq(probes[i].view.value_len, view.value_len);
-            cr_assert_eq(probes[i].view.value_crc, view.value_crc);
-            cr_assert_eq(probes[i].view.ttl_ms, view.ttl_ms);
-        }
-    }
-}
-
-/* Keys of all lengths, stored and not, expired, behind overflow buckets, and chains in the middle
- * of a change. */
-Test(index, burst_says_of_each_key_what_a_look_says)
-{
-    static struct index_probe probes[2000];
-    static uint8_t keys[2000][80];
-    struct fixture f;
-    struct rng rng;
-
-    rng_seed(&rng, 8);
-    fixture_create(&f, 4 << 20, 1024, "lru");
-    for (size_t i = 0; i < 2000; i++) {
-        probes[i].key = keys[i];
-        probes[i].key_len = 4 + (uint32_t)i % 77;
-        for (size_t j = 4; j < sizeof(keys[i]); j++)
-            keys[i][j] = (uint8_t)rng_next(&rng);
-        memcpy(keys[i], &i, 4);
-        if (i % 2)
-            cr_assert_eq(
-                fixture_put(&f, keys[i], probes[i].key_len, keys[i], i % 80, i % 16 == 1 ? 5 : 0),
-                KVR_OK);
-    }
-    f.now_ms += 10;
-    looks_equal(&f, probes, 2000);
-    looks_equal(&f, probes, 1);
-    looks_equal(&f, probes, 0);
-    looks_equal(&f, probes + 7, 65);
-    for (uint32_t i = 0; i < f.arena.maps[0].nr_buckets; i += 50)
-        f.arena.maps[0].buckets[i].version++;
-    looks_equal(&f, probes, 2000);
-    for (uint32_t i = 0; i < f.arena.maps[0].nr_buckets; i += 50)
-        f.arena.maps[0].buckets[i].version++;
     fixture_destroy(&f);
 }
 
