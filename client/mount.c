@@ -161,12 +161,15 @@ static void move(struct kvr_client *client, struct mount *fresh)
 {
     struct local *local = client->local;
     struct mount *before = local->mount;
+    uint32_t number = before->number;
 
-    fresh->number = before->number + 1;
+    fresh->number = number + 1;
     fresh->next = before;
     local->mount = fresh;
-    session_moved(client);
-    mount_forget(local, before);
+    session_moved(client); /* calls let go of what they have in the mount before */
+    before = mount_find(local, number);
+    if (before)
+        mount_forget(local, before);
 }
 
 bool local_look(struct kvr_client *client)

@@ -60,17 +60,19 @@ static void ticket_give(struct mount *mount, uint16_t partition, uint8_t ticket)
     mount->nr_places--;
 }
 
+/* What the task has may be of an older mount: then it may be the last thing that is kept there. */
 static void let_go(struct kvr_client *client, struct task *task)
 {
-    struct mount *mount = mount_of(client);
+    struct mount *mount = task->holds ? mount_find(client->local, task->mount) : NULL;
 
-    if (task->holds && task->mount == mount->number) {
-        if (task->phase == PHASE_STORE)
-            staging_give(&mount->staging, task->at);
-        else
-            ticket_give(mount, task->link->partition, task->ticket);
-    }
     task->holds = false;
+    if (!mount)
+        return;
+    if (task->phase == PHASE_STORE)
+        staging_give(&mount->staging, task->at);
+    else
+        ticket_give(mount, task->link->partition, task->ticket);
+    mount_forget(client->local, mount);
 }
 
 static enum prepared place_prepare(struct kvr_client *client, struct task *task)
