@@ -8,3 +8,13 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define prefetch_read(p) __builtin_prefetch((p), 0, 3)
 #define prefetch_write(p) __builtin_prefetch((p), 1, 3)
+
+/* Between two looks of a loop that waits: the core's other thread has more of it meanwhile. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}

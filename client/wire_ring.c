@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "base/cacheline.h"
 #include "client/datagram.h"
 #include "client/link.h"
 #include "client/local.h"
@@ -164,15 +165,6 @@ static bool expects(const struct kvr_client *client)
             (client->links[p]->nr_flying > 0 || client->links[p]->hello_id != 0))
             return true;
     return false;
-}
-
-static inline void cpu_relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
 }
 
 /* False: nothing came, and it is time to let go of the CPU. */

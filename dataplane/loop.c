@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "base/cacheline.h"
 #include "base/clock.h"
 #include "dataplane/core.h"
 #include "dataplane/reply.h"
@@ -38,15 +39,6 @@ static bool turn(struct core *core, uint64_t now_ns)
     return n > 0 || any;
 }
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#else
-    __asm__ volatile("yield");
-#endif
-}
-
 /* After an empty turn. A sleeping core holds no block: nobody waits for it. Returns the time. */
 static uint64_t rest(enum idle_policy idle, unsigned empty, uint64_t now_ns, uint64_t local_ns,
                      uint64_t *sleep_ns)
@@ -55,7 +47,7 @@ static uint64_t rest(enum idle_policy idle, unsigned empty, uint64_t now_ns, uin
 
     if (idle == IDLE_SPIN)
         return now_ns;
-    relax();
+    cpu_relax();
     if (idle != IDLE_SLEEP || empty < EMPTY_BEFORE_SLEEP)
         return now_ns;
     if (now_ns - local_ns < LOCAL_RECENT_NS)

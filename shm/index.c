@@ -12,15 +12,6 @@
  * after so many looks nothing is known of the key. */
 #define INDEX_TRIES 2048u
 
-static inline void cpu_relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 void index_prefetch(const struct arena *arena, unsigned partition, struct key_hash hash)
 {
     const struct part_map *map = &arena->maps[partition];
@@ -106,22 +97,6 @@ static uint32_t chain_search(const struct arena *arena, const struct part_map *m
         bucket = &map->buckets[map->nr_buckets + next - 1];
     }
     return BLOCK_NONE;
-}
-
-static inline void view_set(const struct arena *arena, const struct part_map *map,
-                            unsigned partition, uint32_t block, const struct block_desc *desc,
-                            uint32_t now_ms, struct block_view *view)
-{
-    *view = (struct block_view){
-        .ref = block_ref(desc->generation, partition * map->nr_blocks + block),
-        .block = block,
-        .value_len = desc->value_len,
-        .value_crc = desc->value_crc,
-        .ttl_ms = desc->flags & DESC_EXPIRES ? desc->expiry_ms - now_ms : 0,
-        .tenant = desc->tenant,
-        .layout = desc->layout,
-        .value = arena->data + (uint64_t)desc->place * DATA_UNIT,
-    };
 }
 
 enum index_result index_look(const struct arena *arena, unsigned partition, struct key_hash hash,

@@ -23,6 +23,23 @@ struct block_view {
     const uint8_t *value; /* in the mapped data segment */
 };
 
+/* The view of a descriptor's copy, or of the descriptor itself by its owner. */
+static inline void view_set(const struct arena *arena, const struct part_map *map,
+                            unsigned partition, uint32_t block, const struct block_desc *desc,
+                            uint32_t now_ms, struct block_view *view)
+{
+    *view = (struct block_view){
+        .ref = block_ref(desc->generation, partition * map->nr_blocks + block),
+        .block = block,
+        .value_len = desc->value_len,
+        .value_crc = desc->value_crc,
+        .ttl_ms = desc->flags & DESC_EXPIRES ? desc->expiry_ms - now_ms : 0,
+        .tenant = desc->tenant,
+        .layout = desc->layout,
+        .value = arena->data + (uint64_t)desc->place * DATA_UNIT,
+    };
+}
+
 void index_prefetch(const struct arena *arena, unsigned partition, struct key_hash hash);
 void index_prefetch_block(const struct arena *arena, unsigned partition, struct key_hash hash);
 

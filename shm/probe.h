@@ -78,15 +78,6 @@ static inline bool probe_view(const struct arena *arena, unsigned partition,
 
     if (desc->state != BLOCK_SEALED || expiry_passed(desc->flags, desc->expiry_ms, now_ms))
         return false;
-    *view = (struct block_view){
-        .ref = block_ref(desc->generation, partition * map->nr_blocks + block),
-        .block = block,
-        .value_len = desc->value_len,
-        .value_crc = desc->value_crc,
-        .ttl_ms = desc->flags & DESC_EXPIRES ? desc->expiry_ms - now_ms : 0,
-        .tenant = desc->tenant,
-        .layout = desc->layout,
-        .value = arena->data + (uint64_t)desc->place * DATA_UNIT,
-    };
+    view_set(arena, map, partition, block, desc, now_ms, view);
     return true;
 }

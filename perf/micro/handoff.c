@@ -26,13 +26,6 @@ struct state {
     cache_aligned uint64_t seen, sum; /* atomic: the second thread writes */
 };
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-}
-
 static bool stopped(const struct state *state)
 {
     return __atomic_load_n(&state->stop, __ATOMIC_RELAXED);
@@ -48,7 +41,7 @@ static void *sink(void *arg)
     bench_pin_second();
     while (!stopped(state)) {
         if (!spsc_pop(&state->there, &word)) {
-            relax();
+            cpu_relax();
             continue;
         }
         __atomic_store_n(&state->sum, state->sum + word, __ATOMIC_RELAXED);
@@ -68,7 +61,7 @@ static void *echo(void *arg)
         if (spsc_pop(&state->there, &word))
             (void)spsc_push(&state->back, word);
         else
-            relax();
+            cpu_relax();
     }
     return NULL;
 }
@@ -83,12 +76,12 @@ static void *echo_requests(void *arg)
         struct request *request = handoff_pop(&state->cores[1], &ring);
 
         if (!request) {
-            relax();
+            cpu_relax();
             continue;
         }
         request->nr_open--;
         while (!handoff_push(&state->cores[1], 0, request) && !stopped(state))
-            relax();
+            cpu_relax();
     }
     return NULL;
 }
@@ -185,10 +178,10 @@ static void run_stream(void *arg, uint64_t nr)
 
     for (uint64_t i = 0; i < nr; i++)
         while (!spsc_push(&state->there, 1))
-            relax();
+            cpu_relax();
     state->sent += nr;
     while (__atomic_load_n(&state->seen, __ATOMIC_ACQUIRE) < state->sent)
-        relax();
+        cpu_relax();
     state->got += __atomic_load_n(&state->sum, __ATOMIC_RELAXED) - before;
 }
 
@@ -200,7 +193,7 @@ static void run_round_trip(void *arg, uint64_t nr)
     for (uint64_t i = 0; i < nr; i++) {
         state->sent += spsc_push(&state->there, i);
         while (!spsc_pop(&state->back, &word))
-            relax();
+            cpu_relax();
         state->got++;
         state->wrong += word != i;
     }
@@ -237,7 +230,7 @@ static void run_requests(void *arg, uint64_t nr)
             struct request *request = handoff_pop(&state->cores[0], &ring);
 
             if (!request) {
-                relax();
+                cpu_relax();
                 continue;
             }
             state->got++;
