@@ -334,6 +334,7 @@ static void tell(const struct tally *tallies)
 {
     const struct part_header *header = arena_part(&arena, 0);
     const struct reclaim_stats *stats = &arena.sb->reclaim;
+    uint64_t scans = counter_read(&stats->scans);
     struct tally sum = {0};
 
     for (uint32_t i = 0; i < CLIENTS; i++) {
@@ -349,9 +350,9 @@ static void tell(const struct tally *tallies)
            "%lu scans of %lu slots in %.1f us each, 0 wrong bytes\n",
            (unsigned long)sum.looks, (unsigned long)sum.hits, (unsigned long)sum.late,
            (unsigned long)sum.undecided, (unsigned long)header->evictions,
-           (unsigned long)header->replaced, (unsigned long)stats->scans,
-           (unsigned long)stats->slots,
-           (double)stats->scan_ns / (double)(stats->scans + !stats->scans) / 1e3);
+           (unsigned long)header->replaced, (unsigned long)scans,
+           (unsigned long)counter_read(&stats->slots),
+           (double)counter_read(&stats->scan_ns) / (double)(scans + !scans) / 1e3);
 }
 
 int main(int argc, char **argv)
