@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arithmetic of struct kvr_form: what it spans, what a block of it takes, which strips it makes.
+ * Forms come from clients: everything is checked here, with no overflow, before it is used. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gpu/backend.h"
+#include "kvrail/region.h"
+
+/* Whether all fields are in their ranges and pieces do not overlap. */
+bool form_valid(const struct kvr_form *form, const struct kvr_conversion *conversion);
+/* Bytes of a block packed, as in the arena. Of a valid form; at most KVR_VALUE_MAX, else 0. */
+uint32_t form_packed_len(const struct kvr_form *form, const struct kvr_conversion *conversion);
+/* Bytes from the block's offset to the end of its last piece. Of a valid form; 0: more than 2^63.
+ */
+uint64_t form_span(const struct kvr_form *form);
+/* The strips of one layer, at most 2. near, device: of the block. */
+unsigned form_strips(const struct kvr_form *form, const struct kvr_conversion *conversion,
+                     unsigned layer, uint64_t near, uint64_t device, struct gpu_strip *strips);

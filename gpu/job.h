@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A job: one block's way between the arena and a region. The producer fills it, and it is the
+ * fleet's from gpu_push until gpu_pop hands it back, to the same producer, exactly once. What it
+ * names (arena bytes, region) must stay until then, and no longer: that is how long a pin is held.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gpu/backend.h"
+#include "kvrail/proto.h"
+#include "kvrail/status.h"
+
+#define GPU_ANY (-1)
+#define GPU_PRIORITIES 5u /* enum kvr_priority */
+
+struct gpu_region;
+
+/* Somebody whose jobs end together: set gone, and none of them begins any more. */
+struct gpu_owner {
+    uint32_t gone; /* atomic: whoever learns of the end */
+};
+
+struct gpu_job {
+    /* Producer. */
+    enum gpu_direction direction;
+    uint8_t priority;              /* enum kvr_priority */
+    int16_t device;                /* GPU_ANY, or only this one */
+    uint64_t deadline_ns;          /* clock_ns(); does not begin after; 0 = none */
+    const struct gpu_owner *owner; /* NULL: nobody's */
+    struct gpu_region *region;
+    uint64_t region_off;     /* of the block */
+    struct gpu_region *from; /* GPU_MOVE: where the block comes from; else NULL */
+    uint64_t from_off;
+    uint8_t *near;     /* arena's bytes; NULL with GPU_MOVE */
+    uint32_t near_len; /* must be what form and conversion make of a block (form_packed_len) */
+    uint16_t first_layer, nr_layers; /* of form; 0, 0 = all */
+    struct kvr_form form;
+    struct kvr_conversion conversion;
+    void *user;
+
+    /* Fleet. */
+    uint32_t layers_done;   /* atomic: that many of its layers are complete, in order */
+    enum kvr_status status; /* OK EXPIRED CANCELED BAD_RANGE BAD_FIELD INTERNAL(device failed) */
+    int16_t ran_on;         /* device; -1: none */
+    uint16_t moved;         /* how often it was given to another device */
+    uint64_t pushed_ns, began_ns, ended_ns;
+    uint64_t bytes; /* at the device's side */
+    struct gpu_job *next;
+};
