@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A device made of threads and host memory. Each lane is a thread that copies piece by piece and,
  * if a speed is modelled, sleeps until a link of that speed would be done. Memory is memfds, so
- * that other processes map it, too. Device addresses are not those of the process (DEVICE_BIT):
- * who takes one for a pointer crashes. The lock is held by whoever reads or changes the lists;
- * lanes do not take it, for what is in flight keeps its memory. */
+ * that other processes map it, too. Device addresses are not those of the process
+ * (HOST_DEVICE_BIT): who takes one for a pointer crashes. The lock is held by whoever reads or
+ * changes the lists; lanes do not take it, for what is in flight keeps its memory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,19 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "gpu/backend.h"
+#include "gpu/host_lane.h"
 #include "gpu/quant.h"
 
-#define DEVICE_BIT (1ull << 62)
 #define MEMORY_DEFAULT (256ull << 20)
 #define PAGE 4096ull
-#define OPS_MAX 64u /* in flight in a lane, a power of two */
-#define SLACK_NS 1000ul
 #define PROBE_BYTES (4u << 20)
 #define PROBE_RUNS 3
 
@@ -34,25 +30,6 @@ struct stretch {
     int fd; /* of alloc's memory, for export; else -1 */
 };
 
-struct op {
-    enum gpu_direction direction;
-    unsigned nr;
-    uint64_t submitted_ns;
-    struct gpu_strip strips[GPU_STRIPS_MAX];
-};
-
-struct lane {
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t work;
-    struct gpu_device *device;
-    struct op *ops;
-    uint64_t submitted; /* under lock; ops[ticket % OPS_MAX] */
-    uint64_t done;      /* atomic: the lane */
-    uint64_t free_ns;   /* lane: when the modelled link is free again */
-    bool stop;          /* under lock */
-};
-
 struct gpu_device {
     unsigned index;
     struct gpu_device_options options;
@@ -60,10 +37,8 @@ struct gpu_device {
     pthread_mutex_t lock;
     struct stretch *memories, *registered; /* under lock */
     uint64_t allocated;                    /* under lock */
-    struct lane lanes[GPU_LANES];
-    uint32_t failed;     /* atomic: who finds the fault; 0 by reset */
-    int64_t pieces_left; /* atomic: until the injected failure; none if negative */
-    uint32_t resets_bad; /* atomic: that many resets fail */
+    struct host_lane *lanes[GPU_LANES];    /* worker */
+    struct host_fault fault;
 };
 
 static unsigned nr_devices = 1;
@@ -73,25 +48,13 @@ void gpu_host_set_devices(unsigned nr)
     nr_devices = nr < GPU_DEVICES_MAX ? nr : GPU_DEVICES_MAX;
 }
 
-static bool has_failed(struct gpu_device *device)
-{
-    return __atomic_load_n(&device->failed, __ATOMIC_RELAXED) != 0;
-}
-
-static void fail(struct gpu_device *device)
-{
-    __atomic_store_n(&device->failed, 1, __ATOMIC_RELAXED);
-}
-
 void gpu_host_fail_after(struct gpu_device *device, uint64_t nr_pieces, unsigned nr_resets)
 {
-    __atomic_store_n(&device->resets_bad, nr_resets, __ATOMIC_RELAXED);
-    __atomic_store_n(&device->pieces_left, (int64_t)nr_pieces, __ATOMIC_RELAXED);
+    __atomic_store_n(&device->fault.resets_bad, nr_resets, __ATOMIC_RELAXED);
+    __atomic_store_n(&device->fault.pieces_left, (int64_t)nr_pieces, __ATOMIC_RELAXED);
     if (nr_pieces == 0)
-        fail(device);
+        host_fail(&device->fault);
 }
-
-/* Stretches. */
 
 static struct stretch *stretch_add(struct stretch **list, uint64_t address, uint64_t size, int fd)
 {
@@ -122,161 +85,6 @@ static bool stretch_holds(const struct stretch *list, uint64_t address, unsigned
     return false;
 }
 
-/* Copying. */
-
-static void *pointer_of(uint64_t device_address)
-{
-    return (void *)(uintptr_t)(device_address & ~DEVICE_BIT);
-}
-
-static bool converts(const struct gpu_strip *strip)
-{
-    return strip->conversion.bits != 0 && strip->conversion.bits != 16;
-}
-
-static void copy_piece(enum gpu_direction direction, const struct gpu_strip *strip, unsigned i)
-{
-    uint64_t near = strip->near + i * strip->near_step;
-    void *device = pointer_of(strip->device + i * strip->device_step);
-    void *host = (void *)(uintptr_t)near;
-
-    if (direction == GPU_MOVE)
-        memmove(device, pointer_of(near), strip->piece_bytes);
-    else if (direction == GPU_LOAD && converts(strip))
-        quant_unpack(&strip->conversion, host, strip->piece_bytes / 2, device);
-    else if (direction == GPU_LOAD)
-        memcpy(device, host, strip->piece_bytes);
-    else if (converts(strip))
-        quant_pack(&strip->conversion, device, strip->piece_bytes / 2, host);
-    else
-        memcpy(host, device, strip->piece_bytes);
-}
-
-/* false: the device has failed, now or before. */
-static bool take_piece(struct gpu_device *device)
-{
-    if (has_failed(device))
-        return false;
-    if (__atomic_load_n(&device->pieces_left, __ATOMIC_RELAXED) < 0)
-        return true;
-    if (__atomic_fetch_sub(&device->pieces_left, 1, __ATOMIC_RELAXED) != 0)
-        return true;
-    fail(device);
-    return false;
-}
-
-/* Bytes that cross the modelled link; 0: the device failed. */
-static uint64_t copy_strip(struct gpu_device *device, enum gpu_direction direction,
-                           const struct gpu_strip *strip)
-{
-    uint64_t bytes = strip->piece_bytes;
-
-    if (converts(strip))
-        bytes = quant_packed_len(&strip->conversion, strip->piece_bytes / 2);
-    for (unsigned i = 0; i < strip->nr_pieces; i++) {
-        if (!take_piece(device))
-            return 0;
-        copy_piece(direction, strip, i);
-    }
-    return bytes * strip->nr_pieces;
-}
-
-static void pace(struct lane *lane, const struct op *op, uint64_t bytes)
-{
-    uint64_t bytes_s = lane->device->options.model_bytes_s;
-    struct timespec until;
-
-    if (bytes_s == 0)
-        return;
-    if (lane->free_ns < op->submitted_ns)
-        lane->free_ns = op->submitted_ns;
-    lane->free_ns += (uint64_t)((unsigned __int128)bytes * NS_PER_S / bytes_s);
-    until.tv_sec = (time_t)(lane->free_ns / NS_PER_S);
-    until.tv_nsec = (long)(lane->free_ns % NS_PER_S);
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-        ;
-}
-
-/* false: the device failed. */
-static bool run_op(struct lane *lane, const struct op *op)
-{
-    uint64_t bytes = 0;
-
-    for (unsigned i = 0; i < op->nr; i++) {
-        uint64_t moved = copy_strip(lane->device, op->direction, &op->strips[i]);
-
-        if (moved == 0)
-            return false;
-        bytes += moved;
-    }
-    pace(lane, op, bytes);
-    return !has_failed(lane->device);
-}
-
-static void *lane_run(void *arg)
-{
-    struct lane *lane = arg;
-
-    pthread_setname_np(pthread_self(), "kvrail-gpu-lane");
-    (void)prctl(PR_SET_TIMERSLACK, SLACK_NS, 0, 0, 0);
-    pthread_mutex_lock(&lane->lock);
-    while (!lane->stop) {
-        if (lane->done == lane->submitted || has_failed(lane->device)) {
-            pthread_cond_wait(&lane->work, &lane->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&lane->lock);
-        /* Release: pairs with poll's acquire; who sees it sees the bytes. */
-        if (run_op(lane, &lane->ops[(lane->done + 1) % OPS_MAX]))
-            __atomic_store_n(&lane->done, lane->done + 1, __ATOMIC_RELEASE);
-        pthread_mutex_lock(&lane->lock);
-    }
-    pthread_mutex_unlock(&lane->lock);
-    return NULL;
-}
-
-static int lane_start(struct gpu_device *device, struct lane *lane)
-{
-    int rc;
-
-    lane->device = device;
-    lane->stop = false;
-    rc = pthread_create(&lane->thread, NULL, lane_run, lane);
-    return -rc;
-}
-
-static void lane_stop(struct lane *lane)
-{
-    pthread_mutex_lock(&lane->lock);
-    lane->stop = true;
-    pthread_cond_signal(&lane->work);
-    pthread_mutex_unlock(&lane->lock);
-    pthread_join(lane->thread, NULL);
-}
-
-static int lane_create(struct gpu_device *device, struct lane *lane)
-{
-    int rc = -ENOMEM;
-
-    lane->ops = malloc(OPS_MAX * sizeof(lane->ops[0]));
-    if (!lane->ops)
-        return -ENOMEM;
-    pthread_mutex_init(&lane->lock, NULL);
-    pthread_cond_init(&lane->work, NULL);
-    rc = lane_start(device, lane);
-    if (rc < 0)
-        free(lane->ops);
-    return rc;
-}
-
-static void lane_destroy(struct lane *lane)
-{
-    lane_stop(lane);
-    pthread_cond_destroy(&lane->work);
-    pthread_mutex_destroy(&lane->lock);
-    free(lane->ops);
-}
-
 /* What a copy of a few MiB takes; the link that there is not. */
 static uint64_t measure(void)
 {
@@ -305,12 +113,32 @@ static int host_probe(unsigned *nr, char *why, size_t why_len)
     return -ENODEV;
 }
 
+static void stop_lanes(struct gpu_device *device)
+{
+    for (unsigned i = 0; i < GPU_LANES; i++) {
+        host_lane_destroy(device->lanes[i]);
+        device->lanes[i] = NULL;
+    }
+}
+
+static int start_lanes(struct gpu_device *device)
+{
+    for (unsigned i = 0; i < GPU_LANES; i++) {
+        int rc = host_lane_create(device->options.model_bytes_s, &device->fault, &device->lanes[i]);
+
+        if (rc == 0)
+            continue;
+        stop_lanes(device);
+        return rc;
+    }
+    return 0;
+}
+
 static int host_open(unsigned index, const struct gpu_device_options *options,
                      struct gpu_device **out)
 {
     struct gpu_device *device;
-    unsigned nr = 0;
-    int rc = 0;
+    int rc;
 
     if (index >= nr_devices)
         return -ENODEV;
@@ -322,19 +150,15 @@ static int host_open(unsigned index, const struct gpu_device_options *options,
     if (device->options.model_memory == 0)
         device->options.model_memory = MEMORY_DEFAULT;
     device->bytes_s = device->options.model_bytes_s ? device->options.model_bytes_s : measure();
-    device->pieces_left = -1;
-    pthread_mutex_init(&device->lock, NULL);
-    for (; nr < GPU_LANES && rc == 0; nr++)
-        rc = lane_create(device, &device->lanes[nr]);
-    if (rc == 0) {
-        *out = device;
-        return 0;
+    device->fault.pieces_left = -1;
+    rc = start_lanes(device);
+    if (rc < 0) {
+        free(device);
+        return rc;
     }
-    for (nr--; nr > 0; nr--)
-        lane_destroy(&device->lanes[nr - 1]);
-    pthread_mutex_destroy(&device->lock);
-    free(device);
-    return rc;
+    pthread_mutex_init(&device->lock, NULL);
+    *out = device;
+    return 0;
 }
 
 /* Memory and registrations; the lanes stand. */
@@ -344,7 +168,7 @@ static void forget_memory(struct gpu_device *device)
     while (device->memories) {
         struct stretch *memory = device->memories;
 
-        munmap(pointer_of(memory->address), memory->size);
+        munmap(host_pointer(memory->address), memory->size);
         if (memory->fd >= 0)
             close(memory->fd);
         stretch_remove(&device->memories, memory);
@@ -357,8 +181,7 @@ static void forget_memory(struct gpu_device *device)
 
 static void host_close(struct gpu_device *device)
 {
-    for (unsigned i = 0; i < GPU_LANES; i++)
-        lane_destroy(&device->lanes[i]);
+    stop_lanes(device);
     forget_memory(device);
     pthread_mutex_destroy(&device->lock);
     free(device);
@@ -391,7 +214,7 @@ static int host_register(struct gpu_device *device, void *address, size_t len)
     uint64_t at = (uintptr_t)address;
     int rc = 0;
 
-    if (has_failed(device))
+    if (host_has_failed(&device->fault))
         return -EIO;
     if (len == 0 || len > UINT64_MAX - at)
         return -EINVAL;
@@ -425,7 +248,8 @@ static int map_memory(struct gpu_device *device, int fd, uint64_t size, bool kee
 
     if (map == MAP_FAILED)
         return errno == ENOMEM ? -ENOMEM : -EINVAL;
-    stretch = stretch_add(&device->memories, (uintptr_t)map | DEVICE_BIT, size, keep_fd ? fd : -1);
+    stretch =
+        stretch_add(&device->memories, (uintptr_t)map | HOST_DEVICE_BIT, size, keep_fd ? fd : -1);
     if (!stretch) {
         munmap(map, size);
         return -ENOMEM;
@@ -451,7 +275,7 @@ static int host_alloc(struct gpu_device *device, uint64_t size, struct gpu_memor
 {
     int rc, fd;
 
-    if (has_failed(device))
+    if (host_has_failed(&device->fault))
         return -EIO;
     if (size == 0)
         return -EINVAL;
@@ -480,7 +304,7 @@ static void drop_memory(struct gpu_device *device, struct gpu_memory *memory)
     for (struct stretch *stretch = device->memories; stretch; stretch = stretch->next) {
         if (stretch != memory->own || stretch->address != memory->address)
             continue;
-        munmap(pointer_of(stretch->address), stretch->size);
+        munmap(host_pointer(stretch->address), stretch->size);
         if (stretch->fd >= 0) {
             close(stretch->fd);
             device->allocated -= stretch->size;
@@ -497,7 +321,7 @@ static int host_export(struct gpu_device *device, const struct gpu_memory *memor
 {
     int rc = -EINVAL;
 
-    if (has_failed(device))
+    if (host_has_failed(&device->fault))
         return -EIO;
     pthread_mutex_lock(&device->lock);
     for (const struct stretch *stretch = device->memories; stretch; stretch = stretch->next) {
@@ -518,7 +342,7 @@ static int host_import(struct gpu_device *device, const struct gpu_handle *handl
     struct stat st;
     int seals, rc;
 
-    if (has_failed(device))
+    if (host_has_failed(&device->fault))
         return -EIO;
     if (handle->kind != GPU_HANDLE_MEMFD)
         return -ENOTSUP;
@@ -538,15 +362,15 @@ static int copy_now(struct gpu_device *device, uint64_t address, void *to, const
 {
     int rc = 0;
 
-    if (has_failed(device))
+    if (host_has_failed(&device->fault))
         return -EIO;
     pthread_mutex_lock(&device->lock);
     if (!stretch_holds(device->memories, address, len))
         rc = -EINVAL;
     else if (to)
-        memcpy(to, pointer_of(address), len);
+        memcpy(to, host_pointer(address), len);
     else
-        memcpy(pointer_of(address), from, len);
+        memcpy(host_pointer(address), from, len);
     pthread_mutex_unlock(&device->lock);
     return rc;
 }
@@ -591,73 +415,47 @@ static bool submit_valid(enum gpu_direction direction, const struct gpu_strip *s
     if (nr == 0 || nr > GPU_STRIPS_MAX)
         return false;
     for (unsigned i = 0; i < nr; i++)
-        if (converts(&strips[i]) &&
+        if (strip_converts(&strips[i]) &&
             (direction == GPU_MOVE ||
              !quant_valid(&strips[i].conversion, strips[i].piece_bytes / 2)))
             return false;
     return true;
 }
 
-static int host_submit(struct gpu_device *device, unsigned lane_index, enum gpu_direction direction,
+static int host_submit(struct gpu_device *device, unsigned lane, enum gpu_direction direction,
                        const struct gpu_strip *strips, unsigned nr, uint64_t *ticket)
 {
-    struct lane *lane = &device->lanes[lane_index];
-    struct op *op;
-
-    if (has_failed(device))
+    if (host_has_failed(&device->fault))
         return -EIO;
     if (!submit_valid(direction, strips, nr))
         return -EINVAL;
-    /* Acquire: pairs with the lane's release, the op may be written again. */
-    if (lane->submitted - __atomic_load_n(&lane->done, __ATOMIC_ACQUIRE) >= OPS_MAX - 1)
-        return -EAGAIN;
-    if (!strips_fit(device, direction, strips, nr)) {
-        fail(device);
-        return -EIO;
-    }
-    op = &lane->ops[(lane->submitted + 1) % OPS_MAX];
-    op->direction = direction;
-    op->nr = nr;
-    op->submitted_ns = clock_ns();
-    memcpy(op->strips, strips, nr * sizeof(strips[0]));
-    pthread_mutex_lock(&lane->lock);
-    *ticket = ++lane->submitted;
-    pthread_cond_signal(&lane->work);
-    pthread_mutex_unlock(&lane->lock);
-    return 0;
+    if (strips_fit(device, direction, strips, nr))
+        return host_lane_submit(device->lanes[lane], direction, strips, nr, ticket);
+    host_fail(&device->fault);
+    return -EIO;
 }
 
 static int host_poll(struct gpu_device *device, unsigned lane, uint64_t ticket)
 {
-    /* Acquire: pairs with lane_run's release. */
-    if (__atomic_load_n(&device->lanes[lane].done, __ATOMIC_ACQUIRE) >= ticket)
-        return 1;
-    return has_failed(device) ? -EIO : 0;
+    return device->lanes[lane] ? host_lane_poll(device->lanes[lane], ticket) : -EIO;
 }
 
 static int host_reset(struct gpu_device *device)
 {
-    uint32_t bad = __atomic_load_n(&device->resets_bad, __ATOMIC_RELAXED);
-    int rc = 0;
+    uint32_t bad = __atomic_load_n(&device->fault.resets_bad, __ATOMIC_RELAXED);
 
+    host_fail(&device->fault); /* lanes take no further piece */
     if (bad > 0) {
-        __atomic_store_n(&device->resets_bad, bad - 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&device->fault.resets_bad, bad - 1, __ATOMIC_RELAXED);
         return -EIO;
     }
-    fail(device); /* lanes take no further piece */
-    for (unsigned i = 0; i < GPU_LANES; i++)
-        lane_stop(&device->lanes[i]);
+    stop_lanes(device);
     forget_memory(device);
-    __atomic_store_n(&device->pieces_left, -1, __ATOMIC_RELAXED);
-    __atomic_store_n(&device->failed, 0, __ATOMIC_RELAXED);
-    for (unsigned i = 0; i < GPU_LANES; i++) {
-        struct lane *lane = &device->lanes[i];
-
-        lane->submitted = lane->done = 0;
-        lane->free_ns = 0;
-        rc = lane_start(device, lane) < 0 ? -EIO : rc;
-    }
-    return rc;
+    __atomic_store_n(&device->fault.pieces_left, -1, __ATOMIC_RELAXED);
+    if (start_lanes(device) < 0)
+        return -EIO;
+    __atomic_store_n(&device->fault.failed, 0, __ATOMIC_RELAXED);
+    return 0;
 }
 
 const struct gpu_backend gpu_backend_host = {
