@@ -31,9 +31,10 @@ struct gpu_job {
     const struct gpu_owner *owner; /* NULL: nobody's */
     struct gpu_region *region;
     uint64_t region_off;     /* of the block */
-    struct gpu_region *from; /* GPU_MOVE: where the block comes from; else NULL */
+    struct gpu_region *from; /* GPU_MOVE: where the block comes from; else not looked at */
     uint64_t from_off;
-    uint8_t *near;     /* arena's bytes; NULL with GPU_MOVE */
+    struct kvr_form from_form; /* how it lies there: the same pieces as form, at other places */
+    uint8_t *near;             /* arena's bytes; NULL with GPU_MOVE */
     uint32_t near_len; /* must be what form and conversion make of a block (form_packed_len) */
     uint16_t first_layer, nr_layers; /* of form; 0, 0 = all */
     struct kvr_form form;
