@@ -13,7 +13,8 @@
 #include "kvrail/region.h"
 
 #define GPU_DEVICES_MAX 16u
-#define GPU_LANES 2u /* of a device: loads and stores, which run at the same time */
+#define GPU_LANES 2u        /* of a device: loads and stores, which run at the same time */
+#define GPU_STRIPS_MAX 512u /* of one submit */
 #define GPU_NAME_MAX 64u
 #define GPU_HANDLE_MAX 64u
 
@@ -35,7 +36,7 @@ struct gpu_strip {
 };
 
 enum gpu_handle_kind {
-    GPU_HANDLE_MEMFD = 1, /* host backend: fd of a memfd */
+    GPU_HANDLE_MEMFD = 1, /* host backend: fd of a memfd that is sealed against shrinking */
     GPU_HANDLE_CUDA_IPC,  /* bytes: a CUipcMemHandle */
     GPU_HANDLE_CUDA_FD    /* fd of a VMM allocation (cuMemExportToShareableHandle) */
 };
@@ -79,11 +80,14 @@ struct gpu_backend {
     int (*probe)(unsigned *nr_devices, char *why, size_t why_len);
     int (*open)(unsigned index, const struct gpu_device_options *options,
                 struct gpu_device **device);
-    void (*close)(struct gpu_device *device); /* nothing may be in flight; frees all memory */
+    /* Nothing may be in flight, but of a failed device: nothing is when close returns. Frees all
+     * memory and registrations. */
+    void (*close)(struct gpu_device *device);
     void (*info)(struct gpu_device *device, struct gpu_device_info *info);
 
     /* Makes [address, address + len) reachable for the copy engines at full speed. Copies work
-     * without, slower. For pages that stay as they are until host_unregister. */
+     * without, slower. For pages that stay as they are until host_unregister. -EEXIST: part of it
+     * is registered with this device. */
     int (*host_register)(struct gpu_device *device, void *address, size_t len);
     void (*host_unregister)(struct gpu_device *device, void *address, size_t len);
 
@@ -97,13 +101,15 @@ struct gpu_backend {
                   struct gpu_memory *memory);
     void (*unimport)(struct gpu_device *device, struct gpu_memory *memory);
 
-    /* Copies that wait; for set-up and tests. */
+    /* Copies that wait; for set-up and tests. -EINVAL: not within one memory of the device. */
     int (*read)(struct gpu_device *device, uint64_t address, void *to, size_t len);
     int (*write)(struct gpu_device *device, uint64_t address, const void *from, size_t len);
 
     /* Starts all pieces of nr strips, in one lane, after what was submitted to the lane before.
      * The strips may be reused at once, the bytes not until poll says so. -EAGAIN: too much is in
-     * flight, poll first. *ticket counts up from 1 in each lane. */
+     * flight, poll first. -EINVAL: nr is 0 or above GPU_STRIPS_MAX, or GPU_MOVE with a conversion.
+     * *ticket counts up from 1 in each lane, after reset, too. A device address in no memory of the
+     * device makes it fail: at once, or with poll. Lanes know no direction. */
     int (*submit)(struct gpu_device *device, unsigned lane, enum gpu_direction direction,
                   const struct gpu_strip *strips, unsigned nr, uint64_t *ticket);
     /* 1: all up to ticket is done, its bytes are visible to every thread; 0: not yet; -EIO. */
@@ -119,6 +125,8 @@ extern const struct gpu_backend gpu_backend_cuda;
 /* backend_host.c. The number of devices that probe finds, 1 unless set (GPU_DEVICES_MAX at most).
  */
 void gpu_host_set_devices(unsigned nr);
+/* Injects a hang: while stalled the device takes no further piece. A reset ends it. */
+void gpu_host_stall(struct gpu_device *device, bool stalled);
 /* Injects a failure: the device fails with -EIO after nr more pieces; resets fail nr_resets times.
  */
 void gpu_host_fail_after(struct gpu_device *device, uint64_t nr_pieces, unsigned nr_resets);
