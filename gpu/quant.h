@@ -8,10 +8,21 @@
  *   q     = x / scale, rounded to nearest even, within -M .. M
  *   x'    = q * scale in binary32, rounded to nearest even to the element
  *
- * NaN counts as 0, infinities as the element's largest finite value. |x - x'| <= scale / 2 plus
- * half a unit in the last place of x' (and of the binary32 arithmetic, stated where it is tested).
+ * NaN counts as 0, infinities as the largest finite value, -0 comes back as 0. Tiny groups need no
+ * case of their own: the smallest bf16, 2^-133, by 127 is a subnormal float and not 0, so that x is
+ * divided by 0 in no group, and |x / scale| < M + 1/2 in all. With an error of a division, a
+ * product and two roundings, for every element:
+ *
+ *   |x - x'| <= scale * (1/2 + 2^-16) + half a unit in the last place of x', as an element
+ *
+ * unpack takes any bytes: integers below -M and scales that pack does not write (negative,
+ * infinite, NaN) follow IEEE 754; what is too large becomes infinite, and every NaN 0x7fc0 (bf16)
+ * or 0x7e00 (fp16). Rounding is to nearest and subnormals are kept, as in a thread that changed
+ * neither.
+ *
  * The same on every path, to the bit: scalar, AVX2, AVX-512 (chosen when first used) and GPU
- * kernels. */
+ * kernels (quant_math.h). Any thread. Nothing need be aligned; elements and packed may not overlap.
+ */
 #pragma once
 
 #include <stddef.h>

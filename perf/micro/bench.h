@@ -13,6 +13,7 @@ struct bench {
     const void *with; /* for setup: more that is constant; may be NULL */
     uint64_t arg;     /* for setup: a size, a number of keys */
     uint64_t memory;  /* bytes that setup takes, where they are many */
+    uint64_t bytes;   /* that an operation goes through, where bytes/s say more; 0 = do not */
     uint32_t step;    /* operations are run in multiples of this */
     uint64_t most;    /* operations that one prepare is good for; 0 = any number */
     bool two_cpus;    /* starts a second thread */
@@ -54,4 +55,4 @@ typedef void bench_stage(struct bench_list *list);
 extern bench_stage *const bench_stages[];
 
 bench_stage parse_benches, index_benches, alloc_benches, policy_benches, handoff_benches,
-    reply_benches, count_benches, cookie_benches, engine_benches, eth_benches;
+    reply_benches, count_benches, cookie_benches, engine_benches, eth_benches, quant_benches;

@@ -154,15 +154,21 @@ static bool chosen(const struct choice *choice, const struct bench *bench)
 static void print(const struct choice *choice, const struct bench *bench,
                   const struct measurement *m)
 {
+    char rate[48] = "";
+
+    if (bench->bytes)
+        snprintf(rate, sizeof(rate), choice->json ? ", \"gb_s\": %.3f" : ": %.2f GB/s",
+                 (double)bench->bytes / m->ns.median);
     if (choice->json)
         printf("{\"name\": \"%s\", \"what\": \"%s\", \"cpu\": %d, \"ops\": %llu, \"reps\": %u, "
                "\"tsc\": {\"median\": %.2f, \"min\": %.2f, \"max\": %.2f}, "
-               "\"ns\": {\"median\": %.3f, \"min\": %.3f, \"max\": %.3f}}\n",
+               "\"ns\": {\"median\": %.3f, \"min\": %.3f, \"max\": %.3f}%s}\n",
                bench->name, bench->what, choice->cpu, (unsigned long long)m->ops, m->reps,
-               m->ticks.median, m->ticks.min, m->ticks.max, m->ns.median, m->ns.min, m->ns.max);
+               m->ticks.median, m->ticks.min, m->ticks.max, m->ns.median, m->ns.min, m->ns.max,
+               rate);
     else
-        printf("%-32s %10.1f %10.1f %10.1f %10.2f  %s\n", bench->name, m->ticks.median,
-               m->ticks.min, m->ticks.max, m->ns.median, bench->what);
+        printf("%-32s %10.1f %10.1f %10.1f %10.2f  %s%s\n", bench->name, m->ticks.median,
+               m->ticks.min, m->ticks.max, m->ns.median, bench->what, rate);
     fflush(stdout);
 }
 

@@ -3,5 +3,5 @@
 #include "perf/micro/bench.h"
 
 bench_stage *const bench_stages[] = {
-    parse_benches, cookie_benches,  index_benches, policy_benches, alloc_benches,
-    reply_benches, handoff_benches, count_benches, engine_benches, NULL};
+    parse_benches,   cookie_benches, index_benches,  policy_benches, alloc_benches, reply_benches,
+    handoff_benches, count_benches,  engine_benches, quant_benches,  NULL};
