@@ -61,21 +61,6 @@ static __device__ struct tile tile_of(const struct kernel_args &args, unsigned n
     return tile;
 }
 
-/* Sizes are known when this is compiled; the branch is the same for all lanes. */
-template <unsigned SIZE, typename WORD>
-static __device__ void copy_words(uint8_t *to, const uint8_t *from)
-{
-    if (((uintptr_t)to | (uintptr_t)from) % sizeof(WORD) == 0) {
-#pragma unroll
-        for (unsigned i = 0; i < SIZE / sizeof(WORD); i++)
-            ((WORD *)to)[i] = ((const WORD *)from)[i];
-    } else {
-#pragma unroll
-        for (unsigned i = 0; i < SIZE; i++)
-            to[i] = from[i];
-    }
-}
-
 /* All loads of a lane first, then all stores: that many are on the bus at once. */
 static __device__ void move_words(uint8_t *to, const uint8_t *from, unsigned lane)
 {
@@ -119,11 +104,31 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS)
     }
 }
 
-/* Scales between a warp's shared memory and the front of a piece. */
-static __device__ void copy_scales(uint8_t *to, const uint8_t *from, unsigned nr, unsigned lane)
+/* Bits of scales, between a warp's shared memory and the front of a piece. */
+static __device__ void store_scales(uint8_t *to, const uint32_t *scales, unsigned nr, unsigned lane)
 {
-    for (unsigned i = lane; i < nr; i += LANES)
-        copy_words<4, uint32_t>(to + i * 4, from + i * 4);
+    for (unsigned i = lane; i < nr; i += LANES) {
+        if ((uintptr_t)to % 4 == 0)
+            ((uint32_t *)to)[i] = scales[i];
+        else
+            for (unsigned j = 0; j < 4; j++)
+                to[4 * i + j] = (uint8_t)(scales[i] >> 8 * j);
+    }
+}
+
+static __device__ void load_scales(uint32_t *scales, const uint8_t *from, unsigned nr,
+                                   unsigned lane)
+{
+    for (unsigned i = lane; i < nr; i += LANES) {
+        uint32_t bits = 0;
+
+        if ((uintptr_t)from % 4 == 0)
+            bits = ((const uint32_t *)from)[i];
+        else
+            for (unsigned j = 0; j < 4; j++)
+                bits |= (uint32_t)from[4 * i + j] << 8 * j;
+        scales[i] = bits;
+    }
 }
 
 /* Integers of LANE_ELEMENTS elements, the first one lowest. */
@@ -144,7 +149,6 @@ template <unsigned BITS> static __device__ int32_t integer_of(uint64_t joined, u
     return ((int32_t)(joined >> i * BITS & ((1u << BITS) - 1)) ^ sign) - sign;
 }
 
-/* Shared memory may be aligned to words only: the type says so. */
 template <unsigned BITS> static __device__ void store_integers(uint8_t *to, uint64_t joined)
 {
     if (BITS == 8 && (uintptr_t)to % 8 == 0)
@@ -174,9 +178,34 @@ template <unsigned BITS> static __device__ uint64_t load_integers(const uint8_t 
     return joined;
 }
 
-struct alignas(16) elements {
+/* Of a lane. */
+union elements {
     uint16_t x[LANE_ELEMENTS];
+    uint4 words;
+    uint8_t bytes[2 * LANE_ELEMENTS];
 };
+
+static __device__ void load_elements(union elements *elements, const uint8_t *from)
+{
+    if ((uintptr_t)from % sizeof(uint4) == 0) {
+        elements->words = *(const uint4 *)from;
+    } else {
+#pragma unroll
+        for (unsigned i = 0; i < sizeof(elements->bytes); i++)
+            elements->bytes[i] = from[i];
+    }
+}
+
+static __device__ void store_elements(uint8_t *to, const union elements *elements)
+{
+    if ((uintptr_t)to % sizeof(uint4) == 0) {
+        *(uint4 *)to = elements->words;
+    } else {
+#pragma unroll
+        for (unsigned i = 0; i < sizeof(elements->bytes); i++)
+            to[i] = elements->bytes[i];
+    }
+}
 
 /* Largest magnitude among the lanes of a group: nr_lanes, a power of two, that follow each other.
  */
@@ -192,12 +221,12 @@ template <unsigned ELEMENT, unsigned BITS>
 static __device__ float pack_lane(uint8_t *to, const uint8_t *from, bool active, unsigned nr_lanes)
 {
     int32_t integers[LANE_ELEMENTS];
-    struct elements in = {};
+    union elements in = {};
     unsigned largest = 0;
     float scale;
 
     if (active)
-        copy_words<sizeof(in), uint4>((uint8_t *)&in, from);
+        load_elements(&in, from);
 #pragma unroll
     for (unsigned i = 0; i < LANE_ELEMENTS; i++) {
         in.x[i] = quant_finite(ELEMENT, in.x[i]);
@@ -216,8 +245,8 @@ static __device__ float pack_lane(uint8_t *to, const uint8_t *from, bool active,
 template <unsigned ELEMENT, unsigned BITS>
 static __device__ void pack_tiles(const struct kernel_args &args)
 {
-    __shared__ float shared_scales[KERNEL_WARPS][SCALES_MAX];
-    float *scales = shared_scales[threadIdx.x / LANES];
+    __shared__ uint32_t shared_scales[KERNEL_WARPS][SCALES_MAX];
+    uint32_t *scales = shared_scales[threadIdx.x / LANES];
     unsigned lane = lane_of(), group_lanes = args.group / LANE_ELEMENTS;
 
     for (unsigned i = first_warp(); i < args.nr_tiles; i += nr_warps()) {
@@ -233,10 +262,10 @@ static __device__ void pack_tiles(const struct kernel_args &args)
                                                    group_lanes);
 
             if (active && mine % args.group == 0)
-                scales[mine / args.group] = scale;
+                scales[mine / args.group] = quant_bits(scale);
         }
         __syncwarp();
-        copy_scales(to_scales, (const uint8_t *)scales, tile.nr / args.group, lane);
+        store_scales(to_scales, scales, tile.nr / args.group, lane);
         __syncwarp();
     }
 }
@@ -245,19 +274,19 @@ template <unsigned ELEMENT, unsigned BITS>
 static __device__ void unpack_lane(uint8_t *to, const uint8_t *from, float scale)
 {
     uint64_t joined = load_integers<BITS>(from);
-    struct elements out;
+    union elements out;
 
 #pragma unroll
     for (unsigned i = 0; i < LANE_ELEMENTS; i++)
         out.x[i] = quant_element(ELEMENT, integer_of<BITS>(joined, i), scale);
-    copy_words<sizeof(out), uint4>(to, (const uint8_t *)&out);
+    store_elements(to, &out);
 }
 
 template <unsigned ELEMENT, unsigned BITS>
 static __device__ void unpack_tiles(const struct kernel_args &args)
 {
-    __shared__ float shared_scales[KERNEL_WARPS][SCALES_MAX];
-    float *scales = shared_scales[threadIdx.x / LANES];
+    __shared__ uint32_t shared_scales[KERNEL_WARPS][SCALES_MAX];
+    uint32_t *scales = shared_scales[threadIdx.x / LANES];
     unsigned lane = lane_of();
 
     for (unsigned i = first_warp(); i < args.nr_tiles; i += nr_warps()) {
@@ -267,10 +296,11 @@ static __device__ void unpack_tiles(const struct kernel_args &args)
             (const uint8_t *)tile.from + tile.piece / args.group * 4 + tile.at * BITS / 8;
         uint8_t *to = (uint8_t *)tile.to + tile.at * 2;
 
-        copy_scales((uint8_t *)scales, from_scales, tile.nr / args.group, lane);
+        load_scales(scales, from_scales, tile.nr / args.group, lane);
         __syncwarp();
         for (unsigned at = lane * LANE_ELEMENTS; at < tile.nr; at += LANES * LANE_ELEMENTS)
-            unpack_lane<ELEMENT, BITS>(to + at * 2, from + at * BITS / 8, scales[at / args.group]);
+            unpack_lane<ELEMENT, BITS>(to + at * 2, from + at * BITS / 8,
+                                       quant_float(scales[at / args.group]));
         __syncwarp();
     }
 }
