@@ -42,11 +42,30 @@ struct gpu_job {
     void *user;
 
     /* Fleet. */
-    uint32_t layers_done;   /* atomic: that many of its layers are complete, in order */
-    enum kvr_status status; /* OK EXPIRED CANCELED BAD_RANGE BAD_FIELD INTERNAL(device failed) */
-    int16_t ran_on;         /* device; -1: none */
-    uint16_t moved;         /* how often it was given to another device */
-    uint64_t pushed_ns, began_ns, ended_ns;
-    uint64_t bytes; /* at the device's side */
+    uint32_t layers_done; /* atomic: that many of its layers are complete, in order. Who acquires it
+                           * sees their bytes */
+    uint16_t moved;       /* how often it was given to another device */
+    int16_t ran_on;       /* device on which it began last; -1: none */
+    enum kvr_status status;                 /* see below */
+    uint64_t pushed_ns, began_ns, ended_ns; /* began: the last time, if it was moved; 0: never */
+    uint64_t bytes;                         /* of its layers, at the device's side */
+
+    /* Fleet's own. */
     struct gpu_job *next;
+    uint64_t order;       /* of arrival at the device */
+    uint32_t layer_bytes; /* of one layer, over the link */
+    uint16_t producer;
+    uint16_t layers_sent; /* done or in flight */
+    uint8_t crashes;      /* devices that failed while it was in flight there */
+    bool begun, canceled;
 };
+
+/* How a job ends.
+ * OK         every layer is where it belongs
+ * CANCELED   its owner is gone, or the fleet ends; layers_done may be more than 0
+ * EXPIRED    the deadline had passed before it began; after a move, before it went on
+ * BAD_FIELD  a field outside its range: direction, priority, device, region, layers, a form that is
+ *            not form_valid, an offset that is no multiple of 16, GPU_MOVE of unlike forms or with
+ * a conversion; or the region is not in the device that it asks for BAD_RANGE  the form reaches
+ * beyond the region, or makes other than near_len bytes INTERNAL   no device is left that could do
+ * it, or two failed while it was in flight */
