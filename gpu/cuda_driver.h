@@ -27,10 +27,8 @@
     CALL(CtxDestroy, 4000)                                                                         \
     CALL(CtxSetCurrent, 4000)                                                                      \
     CALL(StreamCreate, 2000)                                                                       \
-    CALL(StreamDestroy, 4000)                                                                      \
     CALL(StreamSynchronize, 2000)                                                                  \
     CALL(EventCreate, 2000)                                                                        \
-    CALL(EventDestroy, 4000)                                                                       \
     CALL(EventRecord, 2000)                                                                        \
     CALL(EventQuery, 2000)                                                                         \
     CALL(ModuleLoadData, 2000)                                                                     \
@@ -40,8 +38,6 @@
     CALL(MemAlloc, 3020)                                                                           \
     CALL(MemFree, 3020)                                                                            \
     CALL(MemGetAddressRange, 3020)                                                                 \
-    CALL(MemHostAlloc, 2020)                                                                       \
-    CALL(MemFreeHost, 2000)                                                                        \
     CALL(MemHostRegister, 6050)                                                                    \
     CALL(MemHostUnregister, 4000)                                                                  \
     CALL(MemHostGetDevicePointer, 3020)                                                            \
