@@ -35,7 +35,8 @@ struct gpu_fleet_options {
 void gpu_fleet_destroy(struct gpu_fleet *fleet);
 unsigned gpu_fleet_size(const struct gpu_fleet *fleet);
 
-/* Producer's thread. false: jobs_max are there already, try again after a pop. A bad job is taken, too, and comes back with the status that says why. */
+/* Producer's thread. false: jobs_max are there already, try again after a pop. A bad job is taken,
+ * too, and comes back with the status that says why. */
 bool gpu_push(struct gpu_fleet *fleet, unsigned producer, struct gpu_job *job);
 /* Producer's thread: jobs that ended, at most nr. Gives jobs of failed devices to others, but those
  * in flight only after the reset, however long it takes: until then the device may write. */
