@@ -195,7 +195,6 @@ static int backend_open(unsigned index, const struct gpu_device_options *options
     char why[160];
     int rc;
 
-    (void)options; /* of the host backend only */
     device = calloc(1, sizeof(*device));
     if (!device)
         return -ENOMEM;
@@ -208,7 +207,7 @@ static int backend_open(unsigned index, const struct gpu_device_options *options
     if (!rc)
         rc = context_create(device);
     if (!rc)
-        rc = cuda_measure(device);
+        rc = cuda_measure(device, options ? options->gather_below : 0);
     if (rc) {
         backend_close(device);
         return rc;

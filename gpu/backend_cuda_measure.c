@@ -8,7 +8,7 @@
 #include "gpu/cuda_device.h"
 
 #define MEASURE_BYTES (32u << 20)
-#define MEASURE_MOVED (8u << 20) /* in pieces, per run */
+#define MEASURE_MOVED (4u << 20) /* in pieces, per run */
 #define MEASURE_RUNS 3u
 #define PIECE_LEAST (4u << 10)
 #define PIECE_MOST (1u << 20)
@@ -103,7 +103,7 @@ static int measure_crossover(const struct measure *m, uint32_t *gather_below)
     return rc;
 }
 
-int cuda_measure(struct gpu_device *device)
+int cuda_measure(struct gpu_device *device, uint32_t gather_below)
 {
     struct measure m = {.device = device};
     int rc = 0;
@@ -122,8 +122,10 @@ int cuda_measure(struct gpu_device *device)
         rc = measure_peak(&m, GPU_LOAD, &device->load_bytes_s);
     if (!rc)
         rc = measure_peak(&m, GPU_STORE, &device->store_bytes_s);
-    if (!rc)
+    if (!rc && gather_below == 0)
         rc = measure_crossover(&m, &device->gather_below);
+    else if (!rc && device->has_kernels)
+        device->gather_below = gather_below;
     cuda_free(device, &m.memory);
 unregister:
     cuda_unregister(device, m.host, MEASURE_BYTES);

@@ -22,14 +22,14 @@ struct cuda_memory {
     CUmemGenericAllocationHandle handle;
 };
 
-static void memory_keep(struct gpu_device *device, struct cuda_memory *own, uint64_t size,
+static void memory_keep(struct gpu_device *device, struct cuda_memory *own,
                         struct gpu_memory *memory)
 {
     pthread_mutex_lock(&device->memories_lock);
     own->next = device->memories;
     device->memories = own;
     pthread_mutex_unlock(&device->memories_lock);
-    *memory = (struct gpu_memory){.address = own->address, .size = size, .own = own};
+    *memory = (struct gpu_memory){.address = own->address, .size = own->mapped, .own = own};
 }
 
 /* NULL: freed already, by a reset. */
@@ -137,7 +137,7 @@ int cuda_alloc(struct gpu_device *device, uint64_t size, struct gpu_memory *memo
     if (rc)
         free(own);
     else
-        memory_keep(device, own, size, memory);
+        memory_keep(device, own, memory);
     cuda_leave(device);
     return rc;
 }
@@ -241,7 +241,7 @@ int cuda_import(struct gpu_device *device, const struct gpu_handle *handle,
     if (rc)
         free(own);
     else
-        memory_keep(device, own, handle->size, memory);
+        memory_keep(device, own, memory);
     cuda_leave(device);
     return rc;
 }
@@ -281,7 +281,7 @@ void cuda_free(struct gpu_device *device, struct gpu_memory *memory)
     if (cuda_enter(device)) { /* failed: reset or close will do it */
         struct gpu_memory ignored;
 
-        memory_keep(device, own, own->mapped, &ignored);
+        memory_keep(device, own, &ignored);
         return;
     }
     memory_free(device, own, true);

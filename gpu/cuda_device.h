@@ -126,5 +126,6 @@ uint32_t cuda_near_bytes(const struct gpu_strip *strip);
 /* Bytes of the near side from the first piece to the end of the last. */
 size_t cuda_near_span(const struct gpu_strip *strip);
 
-/* backend_cuda_measure.c: bandwidth of both lanes, and below which size kernels are faster. */
-int cuda_measure(struct gpu_device *device);
+/* backend_cuda_measure.c: bandwidth of both lanes, and, if gather_below does not say it, below
+ * which size kernels are faster. */
+int cuda_measure(struct gpu_device *device, uint32_t gather_below);
