@@ -17,11 +17,12 @@ void cuda_fail(struct gpu_device *device)
 
 int cuda_result(struct gpu_device *device, CUresult result, const char *what)
 {
-    int rc = cuda_check(device->driver, result, device->where, what);
+    int rc = cuda_errno(result);
 
-    if (rc == -EIO)
-        cuda_fail(device);
-    return rc;
+    /* Who finds the device failed already has nothing to say. */
+    if (rc == -EIO && __atomic_exchange_n(&device->failed, 1, __ATOMIC_RELAXED))
+        return rc;
+    return cuda_check(device->driver, result, device->where, what);
 }
 
 int cuda_use(struct gpu_device *device)
@@ -80,9 +81,8 @@ static void context_destroy(struct gpu_device *device)
 {
     if (!device->context)
         return;
-    /* Waits for what is in flight; an error told here may be one of that. */
-    (void)cuda_check(device->driver, device->driver->CtxDestroy(device->context), device->where,
-                     "destroy its context quietly");
+    /* Waits for what is in flight; an error that is told here is one of that, and goes with it. */
+    (void)device->driver->CtxDestroy(device->context);
     device->context = NULL;
 }
 
@@ -90,10 +90,10 @@ static int context_create(struct gpu_device *device)
 {
     const struct cuda_driver *driver = device->driver;
     int rc =
-        cuda_result(device,
-                    driver->CtxCreate(&device->context,
-                                      CU_CTX_SCHED_BLOCKING_SYNC | CU_CTX_MAP_HOST, device->handle),
-                    "make a context");
+        cuda_check(driver,
+                   driver->CtxCreate(&device->context, CU_CTX_SCHED_BLOCKING_SYNC | CU_CTX_MAP_HOST,
+                                     device->handle),
+                   device->where, "make a context");
 
     if (rc)
         return rc;
@@ -188,6 +188,17 @@ static void backend_close(struct gpu_device *device)
     free(device);
 }
 
+/* A reset does not wait until nobody else wants anything. */
+static void lock_create(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t writers_first;
+
+    pthread_rwlockattr_init(&writers_first);
+    pthread_rwlockattr_setkind_np(&writers_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(lock, &writers_first);
+    pthread_rwlockattr_destroy(&writers_first);
+}
+
 static int backend_open(unsigned index, const struct gpu_device_options *options,
                         struct gpu_device **opened)
 {
@@ -198,7 +209,7 @@ static int backend_open(unsigned index, const struct gpu_device_options *options
     device = calloc(1, sizeof(*device));
     if (!device)
         return -ENOMEM;
-    pthread_rwlock_init(&device->lock, NULL);
+    lock_create(&device->lock);
     pthread_mutex_init(&device->memories_lock, NULL);
     device->index = index;
     snprintf(device->where, sizeof(device->where), "cuda:%u", index);

@@ -273,18 +273,15 @@ static void memory_free(struct gpu_device *device, struct cuda_memory *own, bool
 
 void cuda_free(struct gpu_device *device, struct gpu_memory *memory)
 {
-    struct cuda_memory *own = memory_take(device, memory->own);
+    const void *wanted = memory->own;
+    struct cuda_memory *own;
 
     *memory = (struct gpu_memory){0};
-    if (!own)
-        return;
-    if (cuda_enter(device)) { /* failed: reset or close will do it */
-        struct gpu_memory ignored;
-
-        memory_keep(device, own, &ignored);
-        return;
-    }
-    memory_free(device, own, true);
+    if (cuda_enter(device))
+        return; /* reset or close will do it */
+    own = memory_take(device, wanted);
+    if (own)
+        memory_free(device, own, true);
     cuda_leave(device);
 }
 
