@@ -457,6 +457,7 @@ static int host_reset(struct gpu_device *device)
     }
     stop_lanes(device);
     forget_memory(device);
+    gpu_host_stall(device, false);
     __atomic_store_n(&device->fault.pieces_left, -1, __ATOMIC_RELAXED);
     if (start_lanes(device) < 0)
         return -EIO;

@@ -31,7 +31,8 @@ struct gpu_fleet_options {
 [[nodiscard]] int gpu_fleet_create(const struct gpu_fleet_options *options,
                                    struct gpu_fleet **fleet, char *why, size_t why_len);
 /* Producers have stopped. Jobs not begun end as CANCELED, those that run are waited for; all that
- * were not popped are their producers' again, with their status. Regions must be closed before. */
+ * were not popped are their producers' again, with their status. Closes the regions that are left.
+ */
 void gpu_fleet_destroy(struct gpu_fleet *fleet);
 unsigned gpu_fleet_size(const struct gpu_fleet *fleet);
 

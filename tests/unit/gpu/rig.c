@@ -39,7 +39,7 @@ void rig_open(struct rig *rig, const struct rig_options *options)
 
 void rig_close(struct rig *rig)
 {
-    gpu_region_close(rig->fleet, rig->paged.region);
+    /* Jobs may still be there; the fleet closes the region. */
     gpu_fleet_destroy(rig->fleet);
     paged_close(&rig->paged);
 }
