@@ -70,6 +70,8 @@ struct gpu_device_options {
     /* host backend: models a device. Ignored by others. */
     uint64_t model_bytes_s; /* of each lane; 0 = as fast as memory */
     uint64_t model_memory;  /* bytes; 0 = 256 MiB */
+    /* CUDA backend: smaller pieces go by kernel; 0 = as measured when it is opened. */
+    uint32_t gather_below;
 };
 
 struct gpu_device;

@@ -12,9 +12,7 @@
 
 static const struct gpu_backend *const backends[] = {
     &gpu_backend_host,
-#ifdef GPU_CUDA
     &gpu_backend_cuda,
-#endif
 };
 
 int contract_wait(struct rig *rig, unsigned lane, uint64_t ticket)
@@ -58,9 +56,19 @@ static const struct gpu_backend *find(const char *name)
     return NULL;
 }
 
+/* CONTRACT_GATHER_BELOW in the environment: bytes. Which pieces go by kernel, where there is a
+ * choice.
+ */
+static uint32_t gather_below(void)
+{
+    const char *text = getenv("CONTRACT_GATHER_BELOW");
+
+    return text ? (uint32_t)strtoul(text, NULL, 10) : 0;
+}
+
 static bool run(struct rig *rig, const struct contract_check *check)
 {
-    const struct gpu_device_options options = {0};
+    const struct gpu_device_options options = {.gather_below = gather_below()};
     bool good;
 
     if (rig->backend->open(0, &options, &rig->device) < 0) {
