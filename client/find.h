@@ -2,17 +2,15 @@
 /* One key in the mapped index, step by step. Inline: a hit is all of it and takes about as long as
  * two misses of the CPU's caches.
  *
- * The short way of a hit reads the bucket without its version: whichever block the tag leads to is
- * asked whether it is sealed and has the key, then named in a slot, then asked once more, after a
- * fence: if the first word of its descriptor is still the same the block is held, and what was read
- * before is its own. All else, misses too, goes by index_look. */
+ * The short way of a hit (shm/glance.h): the descriptor is read, its block named in a slot, then
+ * its first word read once more, after a fence: if it is the same the block is held. All else,
+ * misses too, goes by index_look. */
 #pragma once
 
 #include "client/local.h"
 #include "client/order.h"
 #include "client/pack.h"
-#include "shm/bucket.h"
-#include "shm/index.h"
+#include "shm/glance.h"
 
 #define PIN_TRIES 8u
 
@@ -24,47 +22,20 @@ enum found {
 };
 
 struct probe {
-    uint64_t hash; /* struct key_hash.lo: the index needs no more */
-    const struct part_map *map;
-    const struct bucket *bucket;
-    const struct block_desc *desc; /* where the tag led to; NULL = nowhere */
-    uint64_t word;                 /* its first, as it was when the rest was read */
-    uint32_t partition;
+    struct glance glance;
     uint32_t slot; /* that names the block; HAZARD_NONE = none */
 };
-
-/* Of a key in one of nr partitions, which maps tells of. */
-static inline void probe_place(struct probe *probe, const struct part_map *maps, unsigned nr,
-                               struct key_hash hash)
-{
-    uint32_t partition = hash_partition(hash, nr);
-    const struct part_map *map = &maps[partition];
-
-    probe->hash = hash.lo;
-    probe->partition = partition;
-    probe->map = map;
-    probe->bucket = &map->buckets[hash_bucket(hash, map->nr_buckets)];
-}
 
 static inline void probe_setup(struct probe *probe, const struct mount *mount,
                                const struct kvr_key *key)
 {
-    probe_place(probe, mount->arena.maps, mount->arena.nr_partitions,
-                hash_key(key->data, key->len, mount->seed));
+    glance_place(&probe->glance, mount->arena.maps, mount->arena.nr_partitions,
+                 hash_key(key->data, key->len, mount->seed));
 }
 
-/* Where the tag leads to, and that descriptor's cache line on its way. */
 static inline void probe_guess(struct probe *probe)
 {
-    const struct part_map *map = probe->map;
-    uint32_t block = bucket_first(probe->bucket, hash_tag((struct key_hash){.lo = probe->hash}));
-    const struct block_desc *desc = NULL;
-
-    if (likely(block < map->nr_blocks)) { /* as BLOCK_NONE is not */
-        desc = &map->descs[block];
-        prefetch_read(desc);
-    }
-    probe->desc = desc;
+    glance_bucket(&probe->glance);
     probe->slot = HAZARD_NONE;
 }
 
@@ -75,45 +46,18 @@ static inline __attribute__((always_inline)) bool probe_read(const struct mount 
                                                              const struct kvr_key *key,
                                                              struct block_view *block)
 {
-    const struct part_map *map = probe->map;
-    const struct block_desc *desc = probe->desc;
-    const uint64_t *words = (const uint64_t *)(const void *)desc;
-    uint64_t word, sizes, places, place;
-    uint32_t layout, len = key->len;
-
-    if (unlikely(!desc || len > KEY_INLINE))
+    if (unlikely(!glance_read(&mount->arena, &probe->glance, key->data, key->len, block)))
         return false;
-    word = shared_load(&words[0]);
-    if (unlikely((word >> 32 & 0xffff00ffu) != (BLOCK_SEALED | len << 16)) ||
-        unlikely(!desc_key_equal(desc, key->data, len)))
-        return false;
-    sizes = shared_load(&words[1]);
-    places = shared_load(&words[2]);
-    layout = (uint32_t)shared_load(&words[3]);
-    place = (uint64_t)(uint32_t)places * DATA_UNIT;
-    probe->word = word;
-    block->block = (uint32_t)(desc - map->descs);
-    block->ref = block_ref((uint32_t)word, probe->partition * map->nr_blocks + block->block);
-    block->value_len = (uint32_t)sizes;
-    block->value_crc = (uint32_t)(sizes >> 32);
-    block->tenant = (uint16_t)layout;
-    block->layout = (uint16_t)(layout >> 16);
-    block->ttl_ms = 0;
-    block->value = mount->arena.data + place;
-    if (unlikely(place + block->value_len > mount->arena.data_size))
-        return false;
-    if (likely(!(word >> 40 & DESC_EXPIRES)))
+    if (likely(!glance_expires(&probe->glance)))
         return true;
-    block->ttl_ms = (uint32_t)(places >> 32) - arena_ms(&mount->arena, clock_ns());
+    block->ttl_ms -= arena_ms(&mount->arena, clock_ns());
     return (int32_t)block->ttl_ms > 0; /* an expired one is index_look's to judge */
 }
 
-/* After hazard_publish and hazard_fence: whether the slot holds the block that was read. Nothing of
- * a descriptor changes while it says that it is sealed, of this generation, but its expiry, and
- * whether it has one. */
+/* After hazard_publish and hazard_fence: whether the slot holds the block that was read. */
 static inline bool probe_holds(const struct probe *probe)
 {
-    return shared_load((const uint64_t *)(const void *)probe->desc) == probe->word;
+    return glance_holds(&probe->glance);
 }
 
 static inline void probe_let_go(struct mount *mount, struct probe *probe)
@@ -126,7 +70,7 @@ static inline void probe_let_go(struct mount *mount, struct probe *probe)
 /* Whether a write of this handle that was given up might still happen. */
 static inline bool probe_fenced(const struct kvr_client *client, const struct probe *probe)
 {
-    const struct link *link = client->links[probe->partition];
+    const struct link *link = client->links[probe->glance.partition];
 
     return link && order_fenced(&link->order);
 }
@@ -138,7 +82,7 @@ static inline void probe_raise_fence(struct kvr_client *client, const struct kvr
 
     probe_setup(&probe, client->local->mount, key);
     if (probe_fenced(client, &probe))
-        pack_fence(client->links[probe.partition], key, client->options.priority);
+        pack_fence(client->links[probe.glance.partition], key, client->options.priority);
 }
 
 /* now_ns: coarse_ns(). Of what has a time to live the real time is asked. */
@@ -146,12 +90,12 @@ static inline enum found probe_look(const struct mount *mount, const struct prob
                                     const struct kvr_key *key, uint64_t now_ns,
                                     struct block_view *block)
 {
-    struct key_hash hash = {.lo = probe->hash};
+    struct key_hash hash = {.lo = probe->glance.hash};
     const struct arena *arena = &mount->arena;
     uint64_t recovery = arena_recovery(arena);
     uint32_t now_ms = arena_ms(arena, now_ns);
 
-    switch (index_look(arena, probe->partition, hash, key->data, key->len, now_ms, block)) {
+    switch (index_look(arena, probe->glance.partition, hash, key->data, key->len, now_ms, block)) {
     case INDEX_HIT:
         break;
     case INDEX_MISS:
@@ -237,6 +181,6 @@ static inline void probe_record(const struct mount *mount, const struct probe *p
 {
     struct recorder recorder = {0};
 
-    record(&recorder, mount, probe->partition, ref);
+    record(&recorder, mount, probe->glance.partition, ref);
     record_end(&recorder);
 }

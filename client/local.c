@@ -120,7 +120,7 @@ static void record_batch(const struct mount *mount, const struct probe *probes,
     struct recorder recorder = {0};
 
     for (uint32_t i = 0; i < n; i++)
-        record(&recorder, mount, probes[i].partition, views[i].ref);
+        record(&recorder, mount, probes[i].glance.partition, views[i].ref);
     record_end(&recorder);
 }
 
@@ -229,12 +229,12 @@ static void setup_batch(const struct run *run, uint32_t from, struct probe *prob
 
     if (common(keys, n) && nr == 1)
         for (uint32_t i = 0; i < n; i++)
-            probe_place(&probes[i], maps, 1, hash_common_key(keys[i].data, seed));
+            glance_place(&probes[i].glance, maps, 1, hash_common_key(keys[i].data, seed));
     else
         for (uint32_t i = 0; i < n; i++)
-            probe_place(&probes[i], maps, nr, hash_key(keys[i].data, keys[i].len, seed));
+            glance_place(&probes[i].glance, maps, nr, hash_key(keys[i].data, keys[i].len, seed));
     for (uint32_t i = 0; i < n; i++)
-        prefetch_read(probes[i].bucket);
+        prefetch_read(probes[i].glance.bucket);
 }
 
 static void guess_batch(const struct run *run, uint32_t from, struct probe *probes)

@@ -165,7 +165,7 @@ static bool match_batch(struct kvr_client *client, struct kvr_call *call, uint32
 
     for (uint32_t i = 0; i < n; i++) {
         probe_setup(&probes[i], mount, &call->keys[from + i]);
-        prefetch_read(probes[i].bucket);
+        prefetch_read(probes[i].glance.bucket);
     }
     for (uint32_t i = 0; i < n; i++)
         probe_guess(&probes[i]);
