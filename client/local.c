@@ -10,7 +10,8 @@
 #include "client/poll.h"
 #include "client/task.h"
 
-#define BATCH 32u /* keys whose cache lines are fetched together */
+#define BATCH 16u /* keys whose cache lines are fetched together */
+#define STAGES 3u /* batches under way: buckets on their way, descriptors on their way, in work */
 
 /* What to do about an outcome other than that it is found. */
 static enum kvr_status status_of(enum found found)
@@ -21,21 +22,27 @@ static enum kvr_status status_of(enum found found)
 static inline void describe(struct kvr_view *view, const struct block_view *block, uint32_t number,
                             uint32_t slot)
 {
-    *view = (struct kvr_view){.data = block->value,
-                              .ref = block->ref,
-                              .len = block->value_len,
-                              .crc = block->value_crc,
-                              .ttl_ms = block->ttl_ms,
-                              .layout = block->layout,
-                              .tier = KVR_TIER_HOST,
-                              .slot = slot,
-                              .mount = number};
-}
+    /* Words, each by itself: put together in memory and copied they would have to be waited for. */
+    uint64_t sizes = block->value_len | (uint64_t)block->value_crc << 32;
+    uint64_t kind = block->ttl_ms | (uint64_t)block->layout << 32 | (uint64_t)KVR_TIER_HOST << 48;
+    uint64_t place = slot | (uint64_t)number << 32;
 
-/* Whether one more may be held, besides what is and nr that will be; bytes with all of those. */
-static inline bool may_hold(const struct mount *mount, uint32_t nr, uint64_t bytes)
+    view->data = block->value;
+    view->ref = block->ref;
+    memcpy(&view->len, &sizes, sizeof(sizes));
+    memcpy(&view->ttl_ms, &kind, sizeof(kind));
+    memcpy(&view->slot, &place, sizeof(place));
+}
+_Static_assert(sizeof(struct kvr_view) == 40 && offsetof(struct kvr_view, len) == 16 &&
+                   offsetof(struct kvr_view, ttl_ms) == 24 &&
+                   offsetof(struct kvr_view, layout) == 28 &&
+                   offsetof(struct kvr_view, tier) == 30 && offsetof(struct kvr_view, slot) == 32,
+               "describe writes a view in words");
+
+/* Whether one more may be held, of so many bytes. */
+static inline bool may_hold(const struct mount *mount, uint64_t bytes)
 {
-    return mount->nr_held + nr < mount->held_max && mount->held_bytes + bytes <= mount->pinned_max;
+    return mount->nr_held < mount->held_max && mount->held_bytes + bytes <= mount->pinned_max;
 }
 
 static inline void hold(struct mount *mount, uint32_t nr, uint64_t bytes)
@@ -57,12 +64,12 @@ static enum found view_once(struct kvr_client *client, const struct kvr_key *key
     probe_setup(&probe, mount, key);
     if (probe_fenced(client, &probe))
         return FOUND_UNSURE;
-    found = probe_pin(mount, &probe, now_ns, &block);
+    found = probe_pin(mount, &probe, key, now_ns, &block);
     if (found != FOUND) {
         mount->segment.header->misses += found == FOUND_ABSENT;
         return found;
     }
-    if (!may_hold(mount, 0, block.value_len)) {
+    if (!may_hold(mount, block.value_len)) {
         probe_let_go(mount, &probe);
         return FOUND_FULL;
     }
@@ -72,41 +79,111 @@ static enum found view_once(struct kvr_client *client, const struct kvr_key *key
     return FOUND;
 }
 
-/* Holds the keys of a batch up to the first that it cannot; *why is what became of that one.
- * Returns how many. */
-static uint32_t hold_batch(struct mount *mount, struct probe *probes, uint32_t n, uint64_t now_ns,
-                           struct kvr_view *views, enum found *why)
-{
-    struct hazards hazards = mount->hazards; /* in registers, as long as nobody else needs it */
-    uint64_t bytes = 0;
-    uint32_t i;
+/* Many keys looked up in one call. */
+struct run {
+    struct mount *mount;
+    const struct kvr_key *keys;
+    struct kvr_view *views; /* as many */
+    uint32_t nr;
+    uint64_t now_ns;
+    enum found why; /* it went no further; FOUND = it is done */
+};
 
-    for (i = 0; i < n; i++)
-        probe_publish(&hazards, &probes[i]);
+/* Looks at the blocks that a batch was led to, names them in slots, fences. Returns whether all of
+ * them are named. */
+static bool name_batch(const struct run *run, uint32_t from, struct probe *probes, uint32_t n)
+{
+    struct mount *mount = run->mount;
+    const struct kvr_key *keys = &run->keys[from];
+    struct kvr_view *views = &run->views[from];
+    struct hazards hazards = mount->hazards; /* in registers, as long as nobody else needs it */
+    uint32_t number = mount->number;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct block_view block;
+
+        if (unlikely(!probe_read(mount, &probes[i], &keys[i], &block)))
+            continue;
+        probes[i].slot = hazard_publish(&hazards, block.ref);
+        describe(&views[i], &block, number, probes[i].slot);
+    }
+    n -= mount->hazards.nr_free - hazards.nr_free;
     mount->hazards.nr_free = hazards.nr_free;
     mount->hazards.used = hazards.used;
     hazard_fence(&hazards);
-    for (i = 0; i < n; i++) {
-        struct block_view block;
+    return n == 0;
+}
 
-        if (probes[i].slot == HAZARD_NONE || !probe_verify(mount, &probes[i], &block)) {
-            probe_let_go(mount, &probes[i]);
-            *why = probe_pin_again(mount, &probes[i], now_ns, &block);
-            if (*why != FOUND)
+static void record_batch(const struct mount *mount, const struct probe *probes,
+                         const struct kvr_view *views, uint32_t n)
+{
+    struct recorder recorder = {0};
+
+    for (uint32_t i = 0; i < n; i++)
+        record(&recorder, mount, probes[i].glance.partition, views[i].ref);
+    record_end(&recorder);
+}
+
+/* One that the short way did not hold. */
+static __attribute__((noinline)) enum found hold_again(const struct run *run, uint32_t at,
+                                                       struct probe *probe)
+{
+    struct mount *mount = run->mount;
+    struct block_view block;
+    enum found found;
+
+    probe_let_go(mount, probe);
+    found = probe_pin_again(mount, probe, &run->keys[at], run->now_ns, &block);
+    if (found != FOUND)
+        return found;
+    describe(&run->views[at], &block, mount->number, probe->slot);
+    return FOUND;
+}
+
+/* Holds what is named, and what the short way missed, up to the first key of the batch that cannot
+ * be; run->why is what became of that one. Returns how many. */
+static uint32_t hold_each(struct run *run, uint32_t from, struct probe *probes, uint32_t n)
+{
+    struct mount *mount = run->mount;
+    struct kvr_view *views = &run->views[from];
+    uint32_t i;
+
+    for (i = 0; i < n; i++) {
+        if (probes[i].slot == HAZARD_NONE || !probe_holds(&probes[i])) {
+            run->why = hold_again(run, from + i, &probes[i]);
+            if (run->why != FOUND)
                 break;
         }
-        if (!may_hold(mount, i, bytes + block.value_len)) {
-            *why = FOUND_FULL;
+        if (!may_hold(mount, views[i].len)) {
+            run->why = FOUND_FULL;
             break;
         }
-        bytes += block.value_len;
-        probe_record(mount, &probes[i], block.ref);
-        describe(&views[i], &block, mount->number, probes[i].slot);
+        hold(mount, 1, views[i].len);
     }
+    record_batch(mount, probes, views, i);
     for (uint32_t k = i; k < n; k++)
         probe_let_go(mount, &probes[k]);
-    hold(mount, i, bytes);
     return i;
+}
+
+/* All that hold_each would say, where nothing is in the way. */
+static uint32_t hold_batch(struct run *run, uint32_t from, struct probe *probes, uint32_t n)
+{
+    struct mount *mount = run->mount;
+    struct kvr_view *views = &run->views[from];
+    bool good = name_batch(run, from, probes, n);
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < n && good; i++) {
+        good = probe_holds(&probes[i]);
+        bytes += views[i].len;
+    }
+    if (unlikely(!good || n > mount->held_max - mount->nr_held ||
+                 bytes > mount->pinned_max - mount->held_bytes))
+        return hold_each(run, from, probes, n);
+    record_batch(mount, probes, views, n);
+    hold(mount, n, bytes);
+    return n;
 }
 
 /* Of a batch, if any link of the handle is fenced at all: that is rare. */
@@ -126,39 +203,70 @@ static bool any_fenced(const struct kvr_client *client)
     return false;
 }
 
-/* As far as it goes; *why it went no further: FOUND = all are held. While the cache lines of one
- * batch are worked on, those of the next are on their way. */
-static uint32_t match_once(struct kvr_client *client, const struct kvr_key *keys, uint32_t nr,
-                           struct kvr_view *views, enum found *why)
+/* Keys of the batch that begins at `from`. */
+static uint32_t batch_len(const struct run *run, uint32_t from)
 {
-    struct mount *mount = client->local->mount;
-    uint64_t now_ns = coarse_ns();
-    struct probe probes[2][BATCH];
-    uint32_t done = 0, ahead = 0;
-    bool fences = any_fenced(client);
-    unsigned turn = 0;
+    return from >= run->nr ? 0 : run->nr - from < BATCH ? run->nr - from : BATCH;
+}
 
-    *why = FOUND;
-    for (; ahead < nr && ahead < BATCH; ahead++) {
-        probe_setup(&probes[0][ahead], mount, &keys[ahead]);
-        prefetch_read(probes[0][ahead].bucket);
-    }
-    while (done < nr && *why == FOUND) {
-        struct probe *now = probes[turn], *next = probes[turn ^= 1];
-        uint32_t n = ahead - done, held, from = ahead;
+/* Whether all keys are of the length that most have. */
+static bool common(const struct kvr_key *keys, uint32_t n)
+{
+    uint32_t differ = 0;
 
+    for (uint32_t i = 0; i < n; i++)
+        differ |= keys[i].len ^ HASH_COMMON;
+    return differ == 0;
+}
+
+static void setup_batch(const struct run *run, uint32_t from, struct probe *probes)
+{
+    const struct kvr_key *keys = &run->keys[from];
+    const struct part_map *maps = run->mount->arena.maps;
+    unsigned nr = run->mount->arena.nr_partitions;
+    uint64_t seed = run->mount->seed;
+    uint32_t n = batch_len(run, from);
+
+    if (common(keys, n) && nr == 1)
         for (uint32_t i = 0; i < n; i++)
-            probe_guess(&now[i]);
-        for (; ahead < nr && ahead - from < BATCH; ahead++) {
-            probe_setup(&next[ahead - from], mount, &keys[ahead]);
-            prefetch_read(next[ahead - from].bucket);
-        }
-        if (fences && fenced(client, now, n)) {
-            *why = FOUND_UNSURE;
-            break;
-        }
-        held = hold_batch(mount, now, n, now_ns, views + done, why);
-        done += held;
+            glance_place(&probes[i].glance, maps, 1, hash_common_key(keys[i].data, seed));
+    else
+        for (uint32_t i = 0; i < n; i++)
+            glance_place(&probes[i].glance, maps, nr, hash_key(keys[i].data, keys[i].len, seed));
+    for (uint32_t i = 0; i < n; i++)
+        prefetch_read(probes[i].glance.bucket);
+}
+
+static void guess_batch(const struct run *run, uint32_t from, struct probe *probes)
+{
+    uint32_t n = batch_len(run, from);
+
+    for (uint32_t i = 0; i < n; i++)
+        probe_guess(&probes[i]);
+}
+
+/* As far as it goes. While the cache lines of one batch are worked on, those of the next two are on
+ * their way. Returns how many keys are done. */
+static uint32_t run_once(struct kvr_client *client, struct run *run)
+{
+    struct probe probes[STAGES][BATCH];
+    bool fences = any_fenced(client);
+    uint32_t done = 0;
+
+    run->why = FOUND;
+    setup_batch(run, 0, probes[0]);
+    setup_batch(run, BATCH, probes[1]);
+    guess_batch(run, 0, probes[0]);
+    for (unsigned turn = 0; done < run->nr && run->why == FOUND; turn++) {
+        struct probe *now = probes[turn % STAGES];
+        uint32_t n = batch_len(run, done);
+
+        setup_batch(run, done + 2 * BATCH, probes[(turn + 2) % STAGES]);
+        guess_batch(run, done + BATCH, probes[(turn + 1) % STAGES]);
+        if (unlikely(fences && fenced(client, now, n)))
+            run->why = FOUND_UNSURE;
+        else
+            done += hold_batch(run, done, now, n);
     }
     return done;
 }
@@ -216,8 +324,8 @@ enum kvr_status kvr_match_views(struct kvr_client *client, const struct kvr_key 
                                 size_t nr_keys, struct kvr_view *views, uint32_t *prefix)
 {
     struct patience patience = {0};
+    struct run run;
     enum kvr_status status;
-    enum found why;
     uint32_t done = 0;
 
     *prefix = 0;
@@ -230,11 +338,16 @@ enum kvr_status kvr_match_views(struct kvr_client *client, const struct kvr_key 
         status = local_usable(client);
         if (status != KVR_OK)
             break;
-        done += match_once(client, keys + done, (uint32_t)nr_keys - done, views + done, &why);
-    } while (why == FOUND_UNSURE && wait_more(client, &patience, &keys[done]));
+        run = (struct run){.mount = client->local->mount,
+                           .keys = keys + done,
+                           .views = views + done,
+                           .nr = (uint32_t)nr_keys - done,
+                           .now_ns = coarse_ns()};
+        done += run_once(client, &run);
+    } while (run.why == FOUND_UNSURE && wait_more(client, &patience, &keys[done]));
     if (status == KVR_OK)
         client->local->mount->segment.header->matches++;
-    if (status == KVR_OK && why == FOUND_UNSURE)
+    if (status == KVR_OK && run.why == FOUND_UNSURE)
         status = KVR_TIMEOUT;
     if (status != KVR_OK) {
         if (done > 0)
@@ -242,7 +355,32 @@ enum kvr_status kvr_match_views(struct kvr_client *client, const struct kvr_key 
         return status;
     }
     *prefix = done;
-    return why == FOUND_FULL ? KVR_LIMIT : KVR_OK;
+    return run.why == FOUND_FULL ? KVR_LIMIT : KVR_OK;
+}
+
+/* Views of one mount: as many of the first as are. */
+static size_t release_of(struct mount *mount, const struct kvr_view *views, size_t n)
+{
+    struct hazards hazards = mount->hazards;
+    uint64_t bytes = 0;
+    uint32_t nr = 0;
+    size_t i;
+
+    for (i = 0; i < n && views[i].mount == mount->number; i++) {
+        const struct kvr_view *view = &views[i];
+
+        /* Twice released is once released. */
+        if (unlikely(view->slot >= hazards.nr_slots || hazards.slots[view->slot] != view->ref ||
+                     view->ref == 0))
+            continue;
+        nr++;
+        bytes += view->len;
+        hazard_release(&hazards, view->slot);
+    }
+    mount->hazards.nr_free = hazards.nr_free;
+    mount->nr_held -= nr;
+    mount->held_bytes -= bytes;
+    return i;
 }
 
 void kvr_release(struct kvr_client *client, const struct kvr_view *views, size_t n)
@@ -251,19 +389,15 @@ void kvr_release(struct kvr_client *client, const struct kvr_view *views, size_t
 
     if (!local || local_forked(local))
         return;
-    for (size_t i = 0; i < n; i++) {
-        struct mount *mount = local->mount;
+    for (size_t i = 0; i < n;) {
+        struct mount *mount = mount_find(local, views[i].mount);
 
-        if (mount->number != views[i].mount)
-            mount = mount_find(local, views[i].mount);
-        /* Twice released is once released. */
-        if (!mount || views[i].slot >= mount->hazards.nr_slots ||
-            mount->hazards.slots[views[i].slot] != views[i].ref || views[i].ref == 0)
+        if (!mount) {
+            i++;
             continue;
-        mount->nr_held--;
-        mount->held_bytes -= views[i].len;
-        hazard_release(&mount->hazards, views[i].slot);
-        if (mount != local->mount)
+        }
+        i += release_of(mount, views + i, n - i);
+        if (unlikely(mount != local->mount))
             mount_forget(local, mount);
     }
 }

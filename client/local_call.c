@@ -111,7 +111,7 @@ static enum local_outcome get(struct kvr_client *client, struct kvr_call *call, 
     probe_setup(&probe, mount, &call->key);
     if (probe_fenced(client, &probe))
         return LOCAL_AGAIN;
-    found = probe_pin(mount, &probe, coarse_ns(), &block);
+    found = probe_pin(mount, &probe, &call->key, coarse_ns(), &block);
     if (found == FOUND_UNSURE)
         return LOCAL_AGAIN;
     if (found != FOUND) {
@@ -165,13 +165,14 @@ static bool match_batch(struct kvr_client *client, struct kvr_call *call, uint32
 
     for (uint32_t i = 0; i < n; i++) {
         probe_setup(&probes[i], mount, &call->keys[from + i]);
-        prefetch_read(probes[i].bucket);
+        prefetch_read(probes[i].glance.bucket);
     }
     for (uint32_t i = 0; i < n; i++)
         probe_guess(&probes[i]);
     for (uint32_t i = 0; i < n; i++)
         if (probe_fenced(client, &probes[i]) ||
-            !answer(call, from + i, probe_look(mount, &probes[i], now_ns, &block), &block))
+            !answer(call, from + i,
+                    probe_look(mount, &probes[i], &call->keys[from + i], now_ns, &block), &block))
             return false;
     return true;
 }
