@@ -7,6 +7,8 @@
  * misses too, goes by index_look. */
 #pragma once
 
+#include <string.h>
+
 #include "client/local.h"
 #include "client/order.h"
 #include "client/pack.h"
@@ -29,24 +31,30 @@ struct probe {
 static inline void probe_setup(struct probe *probe, const struct mount *mount,
                                const struct kvr_key *key)
 {
-    glance_place(&probe->glance, mount->arena.maps, mount->arena.nr_partitions,
-                 hash_key(key->data, key->len, mount->seed));
+    struct key_hash hash = hash_key(key->data, key->len, mount->seed);
+    uint32_t partition = hash_partition(hash, mount->arena.nr_partitions);
+
+    glance_place(&probe->glance, &mount->arena.maps[partition], partition, hash);
 }
 
-static inline void probe_guess(struct probe *probe)
+static inline const struct part_map *probe_map(const struct mount *mount, const struct probe *probe)
 {
-    glance_bucket(&probe->glance);
+    return &mount->arena.maps[probe->glance.partition];
+}
+
+static inline void probe_guess(struct probe *probe, const struct part_map *map)
+{
+    glance_bucket(&probe->glance, map);
     probe->slot = HAZARD_NONE;
 }
 
 /* Whether the guess is the key's block, sealed, and unexpired as far as that can be said. What is
  * read counts once probe_holds. */
-static inline __attribute__((always_inline)) bool probe_read(const struct mount *mount,
-                                                             struct probe *probe,
-                                                             const struct kvr_key *key,
-                                                             struct block_view *block)
+static inline __attribute__((always_inline)) bool
+probe_read(const struct mount *mount, struct probe *probe, const struct part_map *map,
+           uint32_t partition, const void *key, uint32_t key_len, struct block_view *block)
 {
-    if (unlikely(!glance_read(&mount->arena, &probe->glance, key->data, key->len, block)))
+    if (unlikely(!glance_read(&mount->arena, &probe->glance, map, partition, key, key_len, block)))
         return false;
     if (likely(!glance_expires(&probe->glance)))
         return true;
@@ -138,8 +146,11 @@ static inline enum found probe_pin(struct mount *mount, struct probe *probe,
                                    const struct kvr_key *key, uint64_t now_ns,
                                    struct block_view *block)
 {
-    probe_guess(probe);
-    if (likely(probe_read(mount, probe, key, block))) {
+    const struct part_map *map = probe_map(mount, probe);
+
+    probe_guess(probe, map);
+    if (likely(
+            probe_read(mount, probe, map, probe->glance.partition, key->data, key->len, block))) {
         probe->slot = hazard_publish(&mount->hazards, block->ref);
         hazard_fence(&mount->hazards);
         if (likely(probe->slot != HAZARD_NONE && probe_holds(probe)))
@@ -183,4 +194,39 @@ static inline void probe_record(const struct mount *mount, const struct probe *p
 
     record(&recorder, mount, probe->glance.partition, ref);
     record_end(&recorder);
+}
+
+/* The view of a block that is held by this slot. */
+static inline void view_describe(struct kvr_view *view, const struct block_view *block,
+                                 uint32_t number, uint32_t slot)
+{
+    /* Words, each by itself: put together in memory and copied they would have to be waited for. */
+    uint64_t sizes = block->value_len | (uint64_t)block->value_crc << 32;
+    uint64_t kind = block->ttl_ms | (uint64_t)block->layout << 32 | (uint64_t)KVR_TIER_HOST << 48;
+    uint64_t place = slot | (uint64_t)number << 32;
+
+    view->data = block->value;
+    view->ref = block->ref;
+    memcpy(&view->len, &sizes, sizeof(sizes));
+    memcpy(&view->ttl_ms, &kind, sizeof(kind));
+    memcpy(&view->slot, &place, sizeof(place));
+}
+_Static_assert(sizeof(struct kvr_view) == 40 && offsetof(struct kvr_view, len) == 16 &&
+                   offsetof(struct kvr_view, ttl_ms) == 24 &&
+                   offsetof(struct kvr_view, layout) == 28 &&
+                   offsetof(struct kvr_view, tier) == 30 && offsetof(struct kvr_view, slot) == 32,
+               "view_describe writes a view in words");
+
+/* Whether one more may be held, of so many bytes. */
+static inline bool may_hold(const struct mount *mount, uint64_t bytes)
+{
+    return mount->nr_held < mount->held_max && mount->held_bytes + bytes <= mount->pinned_max;
+}
+
+static inline void hold(struct mount *mount, uint32_t nr, uint64_t bytes)
+{
+    mount->nr_held += nr;
+    mount->held_bytes += bytes;
+    mount->segment.header->hits += nr;
+    mount->segment.header->hit_bytes += bytes;
 }

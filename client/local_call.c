@@ -168,7 +168,7 @@ static bool match_batch(struct kvr_client *client, struct kvr_call *call, uint32
         prefetch_read(probes[i].glance.bucket);
     }
     for (uint32_t i = 0; i < n; i++)
-        probe_guess(&probes[i]);
+        probe_guess(&probes[i], probe_map(mount, &probes[i]));
     for (uint32_t i = 0; i < n; i++)
         if (probe_fenced(client, &probes[i]) ||
             !answer(call, from + i,

@@ -36,52 +36,42 @@ static uint32_t batch_len(const struct matching *m, uint32_t from)
     return from >= nr ? 0 : nr - from < BATCH ? nr - from : BATCH;
 }
 
-/* Keys of the length that most have, in one of nr partitions. */
-static inline void setup_common(struct matching *m, struct wanted *batch, uint32_t n, unsigned nr)
-{
-    const struct part_map *maps = m->core->arena->maps;
-    const uint8_t *key = m->keys.bytes + m->keys.at;
-    uint64_t seed = m->core->arena->sb->seed;
-
-    for (uint32_t i = 0; i < n; i++, key += HASH_COMMON) {
-        batch[i].key = key;
-        batch[i].key_len = HASH_COMMON;
-        glance_place(&batch[i].glance, maps, nr, hash_common_key(key, seed));
-    }
-    m->keys.at += n * HASH_COMMON;
-}
-
-/* Any; parse has seen that they are there. */
-static void setup_any(struct matching *m, struct wanted *batch, uint32_t n)
+/* Parse has seen that the keys are there. simple: they are all HASH_COMMON bytes long, and there is
+ * one partition. */
+static inline __attribute__((always_inline)) void batch_setup(struct matching *m, uint32_t from,
+                                                              struct wanted *batch, bool simple)
 {
     const struct arena *arena = m->core->arena;
-
-    for (uint32_t i = 0; i < n; i++)
-        if (match_next(&m->keys, &batch[i].key, &batch[i].key_len))
-            glance_place(&batch[i].glance, arena->maps, m->core->nr_partitions,
-                         hash_key(batch[i].key, batch[i].key_len, arena->sb->seed));
-}
-
-static void batch_setup(struct matching *m, uint32_t from, struct wanted *batch)
-{
+    uint64_t seed = arena->sb->seed;
     uint32_t n = batch_len(m, from);
 
-    if (m->req.key_size == HASH_COMMON && m->core->nr_partitions == 1)
-        setup_common(m, batch, n, 1); /* half of the hash is not needed then */
-    else if (m->req.key_size == HASH_COMMON)
-        setup_common(m, batch, n, m->core->nr_partitions);
-    else
-        setup_any(m, batch, n);
-    for (uint32_t i = 0; i < n; i++)
-        prefetch_read(batch[i].glance.bucket);
+    for (uint32_t i = 0; i < n; i++) {
+        struct wanted *wanted = &batch[i];
+        struct key_hash hash;
+        uint32_t partition;
+
+        if (simple) {
+            wanted->key = m->keys.bytes + (from + i) * HASH_COMMON;
+            wanted->key_len = HASH_COMMON;
+        } else if (!match_next(&m->keys, &wanted->key, &wanted->key_len)) {
+            return;
+        }
+        hash = simple ? hash_common_key(wanted->key, seed)
+                      : hash_key(wanted->key, wanted->key_len, seed);
+        partition = simple ? 0 : hash_partition(hash, m->core->nr_partitions);
+        glance_place(&wanted->glance, &arena->maps[partition], partition, hash);
+        prefetch_read(wanted->glance.bucket);
+    }
 }
 
-static void batch_buckets(const struct matching *m, uint32_t from, struct wanted *batch)
+static inline __attribute__((always_inline)) void
+batch_buckets(const struct matching *m, uint32_t from, struct wanted *batch, bool simple)
 {
+    const struct part_map *maps = m->core->arena->maps;
     uint32_t n = batch_len(m, from);
 
     for (uint32_t i = 0; i < n; i++)
-        glance_bucket(&batch[i].glance);
+        glance_bucket(&batch[i].glance, &maps[simple ? 0 : batch[i].glance.partition]);
 }
 
 /* nr_pinned says which are: the first present ones. So the first refusal ends it. */
@@ -138,18 +128,21 @@ static __attribute__((noinline)) bool find_again(struct matching *m, uint32_t at
 }
 
 /* Bit i: key i of the batch is stored. */
-static uint32_t batch_find(struct matching *m, uint32_t from, struct wanted *batch, uint32_t n)
+static inline __attribute__((always_inline)) uint32_t
+batch_find(struct matching *m, uint32_t from, struct wanted *batch, uint32_t n, bool simple)
 {
     const struct arena *arena = m->core->arena;
     uint32_t now_ms = m->core->now_ms, hits = 0;
 
     for (uint32_t i = 0; i < n; i++) {
         struct wanted *wanted = &batch[i];
+        uint32_t partition = simple ? 0 : wanted->glance.partition;
+        uint32_t len = simple ? HASH_COMMON : wanted->key_len;
         struct block_view block;
         bool hit = true;
 
-        if (likely(
-                glance_look(arena, &wanted->glance, wanted->key, wanted->key_len, now_ms, &block)))
+        if (likely(glance_look(arena, &wanted->glance, &arena->maps[partition], partition,
+                               wanted->key, len, now_ms, &block)))
             found(m, from + i, wanted, &block);
         else
             hit = find_again(m, from + i, wanted);
@@ -169,21 +162,30 @@ static void batch_note(struct matching *m, uint32_t from, uint32_t n, uint32_t h
     m->rep.prefix = (uint16_t)(m->rep.prefix + (m->broken ? (uint32_t)__builtin_ctz(~hits) : n));
 }
 
-static void look_up(struct matching *m)
+static inline __attribute__((always_inline)) void look_up_all(struct matching *m, bool simple)
 {
     struct wanted batches[STAGES][BATCH];
     uint32_t turn = 0;
 
-    batch_setup(m, 0, batches[0]);
-    batch_setup(m, BATCH, batches[1]);
-    batch_buckets(m, 0, batches[0]);
+    batch_setup(m, 0, batches[0], simple);
+    batch_setup(m, BATCH, batches[1], simple);
+    batch_buckets(m, 0, batches[0], simple);
     for (uint32_t done = 0; done < m->req.nr_keys; done += BATCH, turn++) {
         uint32_t n = batch_len(m, done);
 
-        batch_setup(m, done + 2 * BATCH, batches[(turn + 2) % STAGES]);
-        batch_buckets(m, done + BATCH, batches[(turn + 1) % STAGES]);
-        batch_note(m, done, n, batch_find(m, done, batches[turn % STAGES], n));
+        batch_setup(m, done + 2 * BATCH, batches[(turn + 2) % STAGES], simple);
+        batch_buckets(m, done + BATCH, batches[(turn + 1) % STAGES], simple);
+        batch_note(m, done, n, batch_find(m, done, batches[turn % STAGES], n, simple));
     }
+}
+
+/* Twice the same, as in client/local.c. */
+static void look_up(struct matching *m)
+{
+    if (m->req.key_size == HASH_COMMON && m->core->nr_partitions == 1)
+        look_up_all(m, true);
+    else
+        look_up_all(m, false);
 }
 
 int op_match(struct core *core, struct request *request, struct request_op *op,

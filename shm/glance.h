@@ -5,7 +5,8 @@
  * miss this says nothing: index_look decides.
  *
  * Many at once: glance_place and a fetch of the bucket for all, glance_bucket for all, glance_read
- * for all. Inline: that is where a chain of keys spends its time. */
+ * for all. Inline, with map and partition apart: that is where a chain of keys spends its time, and
+ * where there is but one partition both are the same for all of them. */
 #pragma once
 
 #include "shm/bucket.h"
@@ -13,30 +14,24 @@
 
 struct glance {
     uint64_t hash; /* struct key_hash.lo: the index needs no more */
-    const struct part_map *map;
     const struct bucket *bucket;
     const struct block_desc *desc; /* where the tag led to; NULL = nowhere */
     uint64_t word;                 /* its first, as it was when the rest was read */
     uint32_t partition;
 };
 
-/* Of a key in one of nr partitions, which maps tells of. */
-static inline void glance_place(struct glance *glance, const struct part_map *maps, unsigned nr,
-                                struct key_hash hash)
+/* map, here and below: the partition's. */
+static inline void glance_place(struct glance *glance, const struct part_map *map,
+                                uint32_t partition, struct key_hash hash)
 {
-    uint32_t partition = hash_partition(hash, nr);
-    const struct part_map *map = &maps[partition];
-
     glance->hash = hash.lo;
     glance->partition = partition;
-    glance->map = map;
     glance->bucket = &map->buckets[hash_bucket(hash, map->nr_buckets)];
 }
 
 /* Where the tag leads to, and that descriptor's cache line on its way. */
-static inline void glance_bucket(struct glance *glance)
+static inline void glance_bucket(struct glance *glance, const struct part_map *map)
 {
-    const struct part_map *map = glance->map;
     uint32_t block = bucket_first(glance->bucket, hash_tag((struct key_hash){.lo = glance->hash}));
     const struct block_desc *desc = NULL;
 
@@ -54,12 +49,10 @@ static inline bool glance_expires(const struct glance *glance)
 
 /* Whether that is the key's block, sealed; unexpired or not. ttl_ms becomes the moment of expiry if
  * glance_expires. */
-static inline __attribute__((always_inline)) bool glance_read(const struct arena *arena,
-                                                              struct glance *glance,
-                                                              const void *key, uint32_t key_len,
-                                                              struct block_view *view)
+static inline __attribute__((always_inline)) bool
+glance_read(const struct arena *arena, struct glance *glance, const struct part_map *map,
+            uint32_t partition, const void *key, uint32_t key_len, struct block_view *view)
 {
-    const struct part_map *map = glance->map;
     const struct block_desc *desc = glance->desc;
     const uint64_t *words = (const uint64_t *)(const void *)desc;
     uint64_t word, sizes, places, place;
@@ -77,7 +70,7 @@ static inline __attribute__((always_inline)) bool glance_read(const struct arena
     place = (uint64_t)(uint32_t)places * DATA_UNIT;
     glance->word = word;
     view->block = (uint32_t)(desc - map->descs);
-    view->ref = block_ref((uint32_t)word, glance->partition * map->nr_blocks + view->block);
+    view->ref = block_ref((uint32_t)word, partition * map->nr_blocks + view->block);
     view->value_len = (uint32_t)sizes;
     view->value_crc = (uint32_t)(sizes >> 32);
     view->tenant = (uint16_t)layout;
@@ -97,10 +90,11 @@ static inline bool glance_holds(const struct glance *glance)
 /* index_look's hit, for a reader that the block cannot vanish from or that does not mind. False:
  * not decided. */
 static inline __attribute__((always_inline)) bool
-glance_look(const struct arena *arena, struct glance *glance, const void *key, uint32_t key_len,
-            uint32_t now_ms, struct block_view *view)
+glance_look(const struct arena *arena, struct glance *glance, const struct part_map *map,
+            uint32_t partition, const void *key, uint32_t key_len, uint32_t now_ms,
+            struct block_view *view)
 {
-    if (unlikely(!glance_read(arena, glance, key, key_len, view)))
+    if (unlikely(!glance_read(arena, glance, map, partition, key, key_len, view)))
         return false;
     if (unlikely(glance_expires(glance))) {
         view->ttl_ms -= now_ms;
