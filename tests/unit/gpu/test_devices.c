@@ -278,6 +278,35 @@ Test(devices, a_region_that_came_while_a_device_was_down_is_there_when_it_is_up)
     rig_close(&rig);
 }
 
+/* No descriptor is to be had for its memory when the device comes back. */
+Test(devices, a_region_that_does_not_survive_a_reset_takes_no_jobs)
+{
+    struct rlimit before, none;
+    struct gpu_region *pool;
+    struct gpu_job job;
+
+    rig_open(&rig, &(struct rig_options){.nr_devices = 1});
+    cr_assert_eq(gpu_region_alloc(rig.fleet, 0, 1 << 20, &pool), 0);
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+    gpu_host_fail_after(device(0), 0, 0);
+    job = paged_job(&rig.paged, 1);
+    cr_assert_neq(rig_run(&rig, &job), KVR_EXPIRED);
+    rig_await_state(&rig, 0, GPU_UP);
+    setrlimit(RLIMIT_NOFILE, &before);
+    cr_assert_eq(gpu_region_address(pool, 0), 0);
+    cr_assert_eq(gpu_region_lost(pool), 1);
+    job.form.kind_step = 4096;
+    job.form.layer_step = 8192;
+    job.region = pool;
+    cr_assert_eq(rig_run(&rig, &job), KVR_INTERNAL);
+    job.device = 0;
+    cr_assert_eq(rig_run(&rig, &job), KVR_BAD_FIELD);
+    gpu_region_close(rig.fleet, pool);
+    rig_close(&rig);
+}
+
 Test(devices, regions_can_be_closed_while_a_device_is_down)
 {
     struct gpu_region *region, *pool;
