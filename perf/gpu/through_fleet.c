@@ -10,7 +10,8 @@
 #include "bed.h"
 #include "gpu/form.h"
 
-#define JOBS 64u /* in the fleet at once */
+#define JOBS 64u              /* in the fleet at once */
+#define IN_FLIGHT (64u << 20) /* bytes of the jobs of a half, at most */
 #define PROFILE_RUNS 51u
 #define PATIENCE_NS (30 * NS_PER_S)
 
@@ -101,7 +102,7 @@ static void job_set(struct through *through, struct gpu_job *job, enum gpu_direc
                             .conversion = conversion};
 }
 
-/* Takes back what ended; the jobs that did are given to each. -EIO: one was not done. */
+/* Takes back what ended. -EIO: one was not done. */
 static int collect(struct through *through, struct gpu_job **ended, unsigned *nr)
 {
     *nr = gpu_pop(through->fleet, 0, ended, JOBS);
@@ -127,56 +128,67 @@ static int drain(struct through *through, unsigned left)
     return rc;
 }
 
-/* Jobs of the directions in turn; each that ends is pushed again with another block of its half. */
-static int keep_full(struct through *through, const enum gpu_direction *directions, uint32_t piece,
-                     struct kvr_conversion conversion, uint64_t run_ns)
+/* A run: two halves of the arena, each with jobs of its direction; what ends begins again. */
+struct load {
+    struct through *through;
+    const enum gpu_direction *directions; /* of the halves */
+    struct kvr_form form;
+    struct kvr_conversion conversion;
+    unsigned nr_jobs, nr_blocks; /* blocks of a half */
+    unsigned next;
+};
+
+static void load_push(struct load *load, struct gpu_job *job)
 {
-    struct kvr_form form = bed_form(through->bed, piece);
-    unsigned nr_blocks = bed_blocks(through->bed, &form), block = 0, nr;
-    uint64_t began = clock_ns();
+    unsigned half = (unsigned)(job - load->through->jobs) % 2;
+    unsigned block = half * load->nr_blocks + load->next++ % load->nr_blocks;
+
+    job_set(load->through, job, load->directions[half], &load->form, load->conversion, block);
+    gpu_push(load->through->fleet, 0, job);
+}
+
+/* Until both: that long, and that many have ended. Returns how long it took. */
+static int load_keep(struct load *load, uint64_t ns, unsigned nr_ended, uint64_t *took)
+{
     struct gpu_job *ended[JOBS];
+    uint64_t began = clock_ns();
+    unsigned nr, total = 0;
     int rc = 0;
 
-    for (unsigned i = 0; i < JOBS; i++) {
-        bool second = i % 2;
-        unsigned half = (i / 2) % (nr_blocks / 2) + second * (nr_blocks / 2);
-
-        job_set(through, &through->jobs[i], directions[second], &form, conversion, half);
-        gpu_push(through->fleet, 0, &through->jobs[i]);
-    }
-    while (clock_ns() - began < run_ns && !rc) {
-        rc = collect(through, ended, &nr);
-        for (unsigned i = 0; i < nr && !rc; i++) {
-            bool second = (ended[i] - through->jobs) % 2;
-
-            block = (block + 1) % (nr_blocks / 2);
-            job_set(through, ended[i], directions[second], &form, conversion,
-                    block + second * (nr_blocks / 2));
-            gpu_push(through->fleet, 0, ended[i]);
-        }
+    do {
+        rc = collect(load->through, ended, &nr);
+        for (unsigned i = 0; i < nr && !rc; i++)
+            load_push(load, ended[i]);
+        total += nr;
         cpu_relax();
-    }
+        *took = clock_ns() - began;
+    } while (!rc && (*took < ns || total < nr_ended));
     return rc;
 }
 
-/* What arrived while the lanes were kept full, over the time of that. */
+/* Counts what ends while as many as ever are on their way, from some time after the beginning. */
 static int measure(struct through *through, const enum gpu_direction *directions, uint32_t piece,
                    struct kvr_conversion conversion, double bytes_s[2])
 {
-    uint64_t began, took;
-    int rc = keep_full(through, directions, piece, conversion, through->bed->run_ns / 10);
+    struct load load = {.through = through,
+                        .directions = directions,
+                        .form = bed_form(through->bed, piece),
+                        .conversion = conversion};
+    uint64_t took;
+    int rc;
 
-    if (!rc)
-        rc = drain(through, JOBS);
-    if (rc)
-        return rc;
+    load.nr_blocks = bed_blocks(through->bed, &load.form) / 2;
+    load.nr_jobs = 2 * (IN_FLIGHT / (2 * load.form.nr_layers * piece));
+    load.nr_jobs = load.nr_jobs < JOBS ? load.nr_jobs : JOBS;
+    for (unsigned i = 0; i < load.nr_jobs; i++)
+        load_push(&load, &through->jobs[i]);
+    rc = load_keep(&load, through->bed->run_ns / 10, load.nr_jobs, &took);
     through->bytes[0] = through->bytes[1] = 0;
-    began = clock_ns();
-    rc = keep_full(through, directions, piece, conversion, through->bed->run_ns);
-    took = clock_ns() - began;
+    if (!rc)
+        rc = load_keep(&load, through->bed->run_ns, 1, &took);
     for (unsigned i = 0; i < 2; i++)
         bytes_s[i] = (double)through->bytes[i] * (double)NS_PER_S / (double)took;
-    return rc ? rc : drain(through, JOBS);
+    return rc ? rc : drain(through, load.nr_jobs);
 }
 
 int through_run(struct through *through, enum gpu_direction direction, uint32_t piece,
