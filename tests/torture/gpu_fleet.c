@@ -20,13 +20,15 @@
 #define PIECE (8u << 10) /* two kinds: 64 KiB a block */
 #define BLOCK (LAYERS * 2 * PIECE)
 #define IN_FLEET 256u
-#define BATCH (1u << 20) /* 26 ms of the fastest: so long may the machine be busy elsewhere */
+#define IN_FLEET_FEW 32u /* so that much is still to come when the device is back */
+#define BATCH (1u << 20) /* 65 ms of the fastest: so long may the machine be busy elsewhere */
 #define BATCH_SMALL (128u << 10) /* so that much waits, and order means something */
 #define POPS 16u
 #define SLACK_NS NS_PER_MS /* between a producer's clock and its push, as others see it */
+#define BACK_NS (70 * NS_PER_MS)
 #define PATIENCE_NS (30 * NS_PER_S)
 
-static const uint64_t speeds[DEVICES] = {40000000, 20000000, 10000000, 5000000};
+static const uint64_t speeds[DEVICES] = {16000000, 8000000, 4000000, 2000000};
 
 /* What the producer remembers of a job; the job itself is the fleet's meanwhile. */
 struct record {
@@ -38,7 +40,7 @@ struct record {
 
 struct producer {
     pthread_t thread;
-    unsigned index, nr_jobs;
+    unsigned index, nr_jobs, in_fleet;
     bool picky; /* deadlines, classes, both directions */
     struct record *records;
     uint64_t started_ns, ended_ns;
@@ -46,7 +48,8 @@ struct producer {
 
 static struct gpu_fleet *fleet;
 static struct paged paged;
-static uint64_t nr_ended; /* atomic */
+static uint64_t nr_ended;  /* atomic */
+static uint64_t failed_ns; /* main */
 
 static void fail(const char *what, const struct gpu_job *job)
 {
@@ -99,7 +102,7 @@ static void *produce(void *arg)
         unsigned nr = take_back(producer);
 
         ended += nr;
-        while (pushed < producer->nr_jobs && pushed - ended < IN_FLEET) {
+        while (pushed < producer->nr_jobs && pushed - ended < producer->in_fleet) {
             struct record *record = &producer->records[pushed];
 
             make(producer, pushed, &rng);
@@ -175,15 +178,16 @@ static void disturb(unsigned nr_jobs)
     while (__atomic_load_n(&nr_ended, __ATOMIC_RELAXED) < nr_jobs / 2 &&
            clock_ns() - start_ns < PATIENCE_NS)
         nanosleep(&pause, NULL);
+    failed_ns = clock_ns();
     gpu_host_fail_after(gpu_fleet_device(fleet, 0), 5, 2);
 }
 
-static void setup(unsigned nr_jobs, uint32_t batch_bytes)
+static void setup(unsigned nr_jobs, uint32_t batch_bytes, unsigned in_fleet)
 {
     static struct gpu_device_options devices[DEVICES];
     struct gpu_fleet_options options = {.backend = &gpu_backend_host,
                                         .nr_producers = PRODUCERS,
-                                        .jobs_max = IN_FLEET,
+                                        .jobs_max = in_fleet,
                                         .batch_bytes = batch_bytes,
                                         .devices = devices};
     char why[128];
@@ -210,6 +214,7 @@ static uint64_t run(struct record *records, unsigned nr_jobs, bool disturbed)
     for (unsigned i = 0; i < PRODUCERS; i++) {
         producers[i] = (struct producer){.index = i,
                                          .nr_jobs = nr_jobs / PRODUCERS,
+                                         .in_fleet = disturbed ? IN_FLEET_FEW : IN_FLEET,
                                          .picky = disturbed,
                                          .records = &records[i * (nr_jobs / PRODUCERS)]};
         if (pthread_create(&producers[i].thread, NULL, produce, &producers[i]))
@@ -227,6 +232,16 @@ static uint64_t run(struct record *records, unsigned nr_jobs, bool disturbed)
     return ended_ns - started_ns;
 }
 
+/* Of device 0, after it was back: two resets that fail, and one. */
+static unsigned count_after(const struct record *records, unsigned nr)
+{
+    unsigned after = 0;
+
+    for (unsigned i = 0; i < nr; i++)
+        after += records[i].job.ran_on == 0 && records[i].job.began_ns > failed_ns + BACK_NS;
+    return after;
+}
+
 static void print_shares(void)
 {
     struct gpu_device_stats stats;
@@ -238,7 +253,7 @@ static void print_shares(void)
             fprintf(stderr, "device %u: something is left over\n", i);
             abort();
         }
-        printf("  device %u of %2lu MB/s: %4lu jobs, %lu moved away, %lu failures, busy %lu ms\n",
+        printf("  device %u of %2lu MB/s: %3lu jobs, %lu moved away, %lu failures, busy %lu ms\n",
                i, (unsigned long)(speeds[i] / 1000000), (unsigned long)stats.jobs,
                (unsigned long)stats.moved_away, (unsigned long)stats.failures,
                (unsigned long)(stats.busy_ns[0] / NS_PER_MS));
@@ -256,7 +271,7 @@ static bool balance(uint64_t seconds)
         bytes_s += speeds[i];
     nr_jobs = (unsigned)(bytes_s * seconds / BLOCK) & ~(PRODUCERS - 1);
     ideal_ns = (uint64_t)nr_jobs * BLOCK * NS_PER_S / bytes_s;
-    setup(nr_jobs, BATCH);
+    setup(nr_jobs, BATCH, IN_FLEET);
     records = calloc(nr_jobs, sizeof(*records));
     if (!records)
         abort();
@@ -274,13 +289,13 @@ static bool balance(uint64_t seconds)
 
 static void survive(uint64_t seconds)
 {
-    unsigned nr_jobs = (unsigned)(seconds * 70000000 / BLOCK) & ~(PRODUCERS - 1), nr_moved = 0;
-    unsigned nr_expired = 0;
+    unsigned nr_jobs = (unsigned)(seconds * 28000000 / BLOCK) & ~(PRODUCERS - 1), nr_moved = 0;
+    unsigned nr_expired = 0, nr_after;
     struct gpu_device_stats stats;
     struct record *records = calloc(nr_jobs, sizeof(*records));
     uint64_t nr_pairs, ns;
 
-    setup(nr_jobs, BATCH_SMALL);
+    setup(nr_jobs, BATCH_SMALL, IN_FLEET_FEW);
     if (!records)
         abort();
     ns = run(records, nr_jobs, true);
@@ -290,10 +305,14 @@ static void survive(uint64_t seconds)
         nr_expired += records[i].job.status == KVR_EXPIRED;
     }
     nr_pairs = check_order(records, nr_jobs);
-    printf("%u jobs took %.3f s with a failure: %u moved, %u expired, %lu pairs in order\n",
-           nr_jobs, (double)ns / NS_PER_S, nr_moved, nr_expired, (unsigned long)nr_pairs);
+    nr_after = count_after(records, nr_jobs);
+    printf(
+        "%u jobs took %.3f s with a failure: %u moved, %u expired, %u on the failed device since, "
+        "%lu pairs in order\n",
+        nr_jobs, (double)ns / NS_PER_S, nr_moved, nr_expired, nr_after, (unsigned long)nr_pairs);
     print_shares();
-    if (gpu_stats(fleet, 0, &stats) < 0 || stats.failures == 0 || nr_moved == 0 || nr_pairs == 0) {
+    if (gpu_stats(fleet, 0, &stats) < 0 || stats.failures == 0 || nr_moved == 0 || nr_pairs == 0 ||
+        nr_after == 0) {
         fprintf(stderr, "nothing was tried\n");
         abort();
     }

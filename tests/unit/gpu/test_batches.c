@@ -105,3 +105,35 @@ Test(batches, an_idle_lane_waits_no_longer_than_it_was_told, .timeout = 60)
     cr_assert_geq(jobs[0].began_ns - jobs[0].pushed_ns, 29 * NS_PER_MS);
     rig_close(&rig);
 }
+
+/* One submit has one direction. */
+Test(batches, moves_and_loads_share_a_lane_but_no_batch, .timeout = 60)
+{
+    struct gpu_job plugs[2], jobs[20];
+    uint64_t before;
+
+    rig_open(&rig, &(struct rig_options){.batch_bytes = 4 << 20});
+    rig_plug(&rig, plugs);
+    before = rig_stats(&rig, 0).batches;
+    for (unsigned i = 0; i < 20; i++) {
+        jobs[i] = paged_job(&rig.paged, i);
+        if (i % 2) {
+            /* The block that the job before has loaded, to the next place. */
+            jobs[i].direction = GPU_MOVE;
+            jobs[i].from = rig.paged.region;
+            jobs[i].from_form = rig.paged.form;
+            jobs[i].from_off = paged_off(&rig.paged, i - 1);
+        }
+        rig_push(&rig, &jobs[i]);
+    }
+    rig_unplug(&rig, 0);
+    for (unsigned i = 0; i < 22; i++)
+        cr_assert_eq(rig_pop(&rig)->status, KVR_OK);
+    for (unsigned i = 0; i < 20; i += 2) {
+        cr_assert(paged_same(&rig.paged, i, 0, 4));
+        cr_assert_arr_eq(rig.paged.cache + paged_off(&rig.paged, i),
+                         rig.paged.cache + paged_off(&rig.paged, i + 1), 4096);
+    }
+    cr_assert_geq(rig_stats(&rig, 0).batches - before, 20);
+    rig_close(&rig);
+}
