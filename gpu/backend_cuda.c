@@ -176,7 +176,9 @@ static int describe(struct gpu_device *device)
     return vmm_describe(device);
 }
 
-static void backend_close(struct gpu_device *device)
+static uint32_t devices_open; /* atomic: bits by index */
+
+static void device_destroy(struct gpu_device *device)
 {
     pthread_rwlock_wrlock(&device->lock);
     context_destroy(device);
@@ -185,6 +187,8 @@ static void backend_close(struct gpu_device *device)
     pthread_rwlock_unlock(&device->lock);
     pthread_rwlock_destroy(&device->lock);
     pthread_mutex_destroy(&device->memories_lock);
+    /* Acquire and release: who opens it next sees all that was given back. */
+    __atomic_fetch_and(&devices_open, ~(1u << device->index), __ATOMIC_ACQ_REL);
     free(device);
 }
 
@@ -206,21 +210,27 @@ static int backend_open(unsigned index, const struct gpu_device_options *options
     char why[160];
     int rc;
 
+    if (index >= GPU_DEVICES_MAX)
+        return -ENODEV;
+    if (__atomic_fetch_or(&devices_open, 1u << index, __ATOMIC_ACQ_REL) & 1u << index)
+        return -EBUSY; /* registrations are known by a device's index */
     device = calloc(1, sizeof(*device));
-    if (!device)
+    if (!device) {
+        __atomic_fetch_and(&devices_open, ~(1u << index), __ATOMIC_RELAXED);
         return -ENOMEM;
+    }
     lock_create(&device->lock);
     pthread_mutex_init(&device->memories_lock, NULL);
     device->index = index;
     snprintf(device->where, sizeof(device->where), "cuda:%u", index);
     device->driver = cuda_driver(why, sizeof(why));
-    rc = device->driver && index < GPU_DEVICES_MAX ? describe(device) : -ENODEV;
+    rc = device->driver ? describe(device) : -ENODEV;
     if (!rc)
         rc = context_create(device);
     if (!rc)
         rc = cuda_measure(device, options ? options->gather_below : 0);
     if (rc) {
-        backend_close(device);
+        device_destroy(device);
         return rc;
     }
     log_info("gpu %s: %s, %.1f GB/s in, %.1f GB/s out; %s", device->where, device->name,
@@ -270,7 +280,7 @@ const struct gpu_backend gpu_backend_cuda = {
     .name = "cuda",
     .probe = backend_probe,
     .open = backend_open,
-    .close = backend_close,
+    .close = device_destroy,
     .info = backend_info,
     .host_register = cuda_register,
     .host_unregister = cuda_unregister,

@@ -18,6 +18,7 @@ PROGRAMS = {
     "get_path": "perf/callgrind/get_path",
     "peer_load": "perf/peers/peer_load",
     "local_load": "perf/local/local_load",
+    "gpu_bench": "perf/gpu/gpu_bench",
     "utilisation": "perf/memory/utilisation",
 }
 

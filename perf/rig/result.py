@@ -71,17 +71,24 @@ class Result:
 
 
 class Skipped(Exception):
-    """The scenario cannot run on this machine; the text says why."""
+    """The scenario cannot run on this machine; the text says why. detail: what could be measured
+    instead, which stands for no target."""
+
+    def __init__(self, why: str, detail: dict[str, object] | None = None) -> None:
+        super().__init__(why)
+        self.detail = detail
 
 
-def line(scenario_id: str, title: str, outcome: Result | str,
+def line(scenario_id: str, title: str, outcome: Result | Skipped,
          circumstances: dict[str, object]) -> str:
     """One line of JSON. In front stands the figure that is furthest from (or least above) its
     target; all of them are in "figures". outcome: a result, or why there is none."""
     said: dict[str, object] = {"id": scenario_id, "title": title}
-    if isinstance(outcome, str):
+    if isinstance(outcome, Skipped):
         said |= {"kvrail": None, "reference": None, "ratio": None, "target": None, "met": None,
-                 "skipped": outcome}
+                 "skipped": str(outcome)}
+        if outcome.detail:
+            said["detail"] = outcome.detail
     else:
         worst = min(outcome.figures, key=Figure.margin)
         first = worst.as_dict()

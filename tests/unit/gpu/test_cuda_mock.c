@@ -431,7 +431,7 @@ static bool others_may_call_while_the_worker_resets(void)
     CHECK(others.device);
     for (unsigned i = 0; i < 3; i++)
         CHECK(pthread_create(&threads[i], NULL, other_thread, &others) == 0);
-    for (unsigned round = 0; round < 30; round++) {
+    for (unsigned round = 0; round < 12; round++) {
         struct gpu_memory memory;
         struct gpu_strip strip;
 
