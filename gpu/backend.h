@@ -125,6 +125,8 @@ extern const struct gpu_backend gpu_backend_cuda;
 /* backend_host.c. The number of devices that probe finds, 1 unless set (GPU_DEVICES_MAX at most).
  */
 void gpu_host_set_devices(unsigned nr);
+/* Injects a hang: while stalled the device takes no further piece. A reset ends it. */
+void gpu_host_stall(struct gpu_device *device, bool stalled);
 /* Injects a failure: the device fails with -EIO after nr more pieces; resets fail nr_resets times.
  */
 void gpu_host_fail_after(struct gpu_device *device, uint64_t nr_pieces, unsigned nr_resets);

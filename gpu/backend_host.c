@@ -56,6 +56,11 @@ void gpu_host_fail_after(struct gpu_device *device, uint64_t nr_pieces, unsigned
         host_fail(&device->fault);
 }
 
+void gpu_host_stall(struct gpu_device *device, bool stalled)
+{
+    __atomic_store_n(&device->fault.stalled, stalled, __ATOMIC_RELAXED);
+}
+
 static struct stretch *stretch_add(struct stretch **list, uint64_t address, uint64_t size, int fd)
 {
     struct stretch *stretch = malloc(sizeof(*stretch));
@@ -181,6 +186,7 @@ static void forget_memory(struct gpu_device *device)
 
 static void host_close(struct gpu_device *device)
 {
+    gpu_host_stall(device, false);
     stop_lanes(device);
     forget_memory(device);
     pthread_mutex_destroy(&device->lock);
@@ -451,6 +457,7 @@ static int host_reset(struct gpu_device *device)
     }
     stop_lanes(device);
     forget_memory(device);
+    gpu_host_stall(device, false);
     __atomic_store_n(&device->fault.pieces_left, -1, __ATOMIC_RELAXED);
     if (start_lanes(device) < 0)
         return -EIO;

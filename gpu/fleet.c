@@ -201,7 +201,7 @@ static void teardown(struct gpu_fleet *fleet, unsigned nr_workers)
     for (unsigned i = 0; i < nr_workers; i++)
         worker_destroy(&fleet->workers[i]);
     registrar_teardown(&fleet->registrar);
-    pthread_mutex_destroy(&fleet->regions_lock);
+    regions_teardown(fleet);
     free(fleet->workers);
     free(fleet->producers);
     free(fleet);

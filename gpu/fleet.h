@@ -31,11 +31,13 @@ struct gpu_fleet_options {
 [[nodiscard]] int gpu_fleet_create(const struct gpu_fleet_options *options,
                                    struct gpu_fleet **fleet, char *why, size_t why_len);
 /* Producers have stopped. Jobs not begun end as CANCELED, those that run are waited for; all that
- * were not popped are their producers' again, with their status. Regions must be closed before. */
+ * were not popped are their producers' again, with their status. Closes the regions that are left.
+ */
 void gpu_fleet_destroy(struct gpu_fleet *fleet);
 unsigned gpu_fleet_size(const struct gpu_fleet *fleet);
 
-/* Producer's thread. false: jobs_max are there already, try again after a pop. A bad job is taken, too, and comes back with the status that says why. */
+/* Producer's thread. false: jobs_max are there already, try again after a pop. A bad job is taken,
+ * too, and comes back with the status that says why. */
 bool gpu_push(struct gpu_fleet *fleet, unsigned producer, struct gpu_job *job);
 /* Producer's thread: jobs that ended, at most nr. Gives jobs of failed devices to others, but those
  * in flight only after the reset, however long it takes: until then the device may write. */

@@ -14,6 +14,7 @@
 
 #define OPS_MAX 64u /* in flight, a power of two */
 #define SLACK_NS 1000ul
+#define STALL_NS 100000
 
 struct op {
     enum gpu_direction direction;
@@ -53,9 +54,18 @@ static void copy_piece(enum gpu_direction direction, const struct gpu_strip *str
         memcpy(host, device, strip->piece_bytes);
 }
 
+static void wait_while_stalled(const struct host_fault *fault)
+{
+    const struct timespec pause = {.tv_nsec = STALL_NS};
+
+    while (__atomic_load_n(&fault->stalled, __ATOMIC_RELAXED) && !host_has_failed(fault))
+        nanosleep(&pause, NULL);
+}
+
 /* false: the device has failed, now or before. */
 static bool take_piece(struct host_fault *fault)
 {
+    wait_while_stalled(fault);
     if (host_has_failed(fault))
         return false;
     if (__atomic_load_n(&fault->pieces_left, __ATOMIC_RELAXED) < 0)

@@ -15,6 +15,7 @@ struct host_fault {
     uint32_t failed;     /* atomic: who finds the fault */
     int64_t pieces_left; /* atomic: until the injected failure; none if negative */
     uint32_t resets_bad; /* atomic: that many resets fail */
+    uint32_t stalled;    /* atomic: lanes take no piece */
 };
 
 struct host_lane;

@@ -243,6 +243,24 @@ static void leave(struct worker *worker, struct gpu_region *region)
     pthread_mutex_unlock(&worker->lock);
 }
 
+static void region_free(struct gpu_region *region)
+{
+    if (region->handle.fd >= 0)
+        close(region->handle.fd);
+    free(region);
+}
+
+void regions_teardown(struct gpu_fleet *fleet)
+{
+    while (fleet->regions) {
+        struct gpu_region *region = fleet->regions;
+
+        fleet->regions = region->next;
+        region_free(region);
+    }
+    pthread_mutex_destroy(&fleet->regions_lock);
+}
+
 void gpu_region_close(struct gpu_fleet *fleet, struct gpu_region *region)
 {
     struct gpu_region **link;
@@ -256,7 +274,5 @@ void gpu_region_close(struct gpu_fleet *fleet, struct gpu_region *region)
         ;
     *link = region->next;
     pthread_mutex_unlock(&fleet->regions_lock);
-    if (region->handle.fd >= 0)
-        close(region->handle.fd);
-    free(region);
+    region_free(region);
 }

@@ -165,6 +165,8 @@ bool worker_come_back(struct worker *worker, uint64_t now_ns);
 /* regions.c */
 /* Lock held, after a reset: every region is in the device again, or never. */
 void regions_return(struct worker *worker);
+/* Devices are closed, and what they had of regions with them. */
+void regions_teardown(struct gpu_fleet *fleet);
 /* Lock held. */
 void worker_note_memory(struct worker *worker);
 /* Any thread. Address of the region's offset 0 at the device; 0: not there. */
