@@ -72,6 +72,9 @@ uint64_t gpu_region_address(const struct gpu_region *region, unsigned device);
 
 enum gpu_state { GPU_UP = 1, GPU_FAILED, GPU_RESETTING };
 
+/* Any thread. GPU_FAILED, too, if there is no such device. */
+enum gpu_state gpu_device_state(const struct gpu_fleet *fleet, unsigned device);
+
 /* What is known of a device. Written by its worker (counters), read by any thread. */
 struct gpu_device_stats {
     struct gpu_device_info info;

@@ -81,7 +81,8 @@ struct pool_place {
 };
 
 /* Looks for a copy on device, or on any if GPU_ANY, and pins it for holder. Counts as a hit for the
- * policy. -ENOENT: none, or still on its way; -ENOBUFS: too many pins; -EINVAL: no such holder. */
+ * policy. -ENOENT: none, still on its way, or on a device that has failed; -ENOBUFS: too many pins;
+ * -EINVAL: no such holder. */
 [[nodiscard]] int pool_pin(struct pool *pool, uint64_t ref, int device, uint32_t holder,
                            struct pool_place *place);
 /* When the reader has ended. -EINVAL: that holder has no such pin (numbers from clients need no

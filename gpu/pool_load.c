@@ -51,15 +51,6 @@ static unsigned class_of(const struct pool *pool, uint64_t bytes)
     return i;
 }
 
-/* Else the job would come back at once. */
-static bool is_up(struct pool *pool, const struct pool_device *device)
-{
-    struct gpu_device_stats stats;
-
-    return gpu_region_address(device->region, device->number) != 0 &&
-           gpu_stats(pool->options.fleet, device->number, &stats) == 0 && stats.state == GPU_UP;
-}
-
 /* *chosen: where to load to. -EEXIST, -ENODEV: as pool_load. */
 static int device_choose(struct pool *pool, int device, uint64_t ref, unsigned class,
                          struct pool_device **chosen)
@@ -73,7 +64,7 @@ static int device_choose(struct pool *pool, int device, uint64_t ref, unsigned c
         if (slot_find(pool, ref, i))
             return -EEXIST;
         if ((!*chosen || at->shelves[class].nr_free > (*chosen)->shelves[class].nr_free) &&
-            is_up(pool, at))
+            device_is_up(pool, at))
             *chosen = at;
     }
     return *chosen ? 0 : -ENODEV;

@@ -30,7 +30,7 @@ static struct slot *find_ready(struct pool *pool, uint64_t ref, int device)
         if (device != GPU_ANY && (unsigned)device != pool->devices[i].number)
             continue;
         slot = slot_find(pool, ref, i);
-        if (slot && slot->state == SLOT_READY)
+        if (slot && slot->state == SLOT_READY && device_is_up(pool, &pool->devices[i]))
             return slot;
     }
     return NULL;

@@ -110,6 +110,13 @@ static inline struct shelf *shelf_of(struct pool *pool, const struct slot *slot)
     return &device_of(pool, slot)->shelves[slot->class];
 }
 
+/* Else jobs come back at once. */
+static inline bool device_is_up(const struct pool *pool, const struct pool_device *device)
+{
+    return gpu_region_address(device->region, device->number) != 0 &&
+           gpu_device_state(pool->options.fleet, device->number) == GPU_UP;
+}
+
 static inline uint32_t slot_number(const struct pool *pool, const struct slot *slot)
 {
     return (uint32_t)(slot - pool->slots);

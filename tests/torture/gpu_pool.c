@@ -71,6 +71,7 @@ struct model {
     uint64_t late[LATE]; /* unlinked, and the pool does not know */
     uint64_t forgotten[NR_FORGOTTEN];
     unsigned nr_late, nr_forgotten;
+    uint64_t break_ns, break_every_ns; /* the next failure; 0: never */
     uint64_t steps, found, read, moved, lost, failures, deaths;
 };
 
@@ -379,18 +380,17 @@ static void ask_for_the_forgotten(struct model *model)
         fail("a forgotten block is found", model->forgotten[nr]);
 }
 
-static void break_a_device(struct model *model)
+static void break_a_device(struct model *model, uint64_t now_ns)
 {
     struct gpu_device *device =
         gpu_fleet_device(model->bed->fleet, (unsigned)below(model, DEVICES));
 
-    if (model->failures == FAILURES)
-        return;
     gpu_host_fail_after(device, below(model, 200), (unsigned)below(model, 2));
     model->failures++;
+    model->break_ns = now_ns + model->break_every_ns;
 }
 
-static void step(struct model *model, bool failures)
+static void step(struct model *model, uint64_t now_ns)
 {
     uint64_t what = below(model, 1000);
 
@@ -406,8 +406,8 @@ static void step(struct model *model, bool failures)
         late_news(model);
     else if (what < 980)
         ask_for_the_forgotten(model);
-    else if (what == 999 && failures && below(model, 100) == 0)
-        break_a_device(model);
+    if (model->break_every_ns && now_ns >= model->break_ns)
+        break_a_device(model, now_ns);
     else if (what == 998 && below(model, 20) == 0)
         client_die(model, &model->clients[below(model, CLIENTS)]);
     jobs_take(model);
@@ -492,8 +492,9 @@ static void run(const char *policy, uint64_t seed, uint64_t ns, bool failures)
     for (unsigned i = 0; i < CLIENTS; i++)
         client_start(&model, i);
     until_ns = clock_ns() + ns;
-    while (clock_ns() < until_ns)
-        step(&model, failures);
+    model.break_every_ns = failures ? ns / FAILURES : 0;
+    for (uint64_t now_ns; (now_ns = clock_ns()) < until_ns;)
+        step(&model, now_ns);
     end(&model);
     report(&model, policy);
     bed_close(model.bed);
