@@ -228,35 +228,33 @@ Test(devices, without_any_device_a_job_ends_as_internal)
     rig_close(&rig);
 }
 
-Test(devices, a_job_with_which_two_devices_failed_is_not_tried_on_a_third)
+/* Fails device 0 with the job in flight and waits for the reset. It is popped by nobody yet. */
+static void fail_with_job(uint64_t nr_resets)
 {
-    struct gpu_job job, plugs[2];
+    const struct timespec pause = {.tv_nsec = 1000000};
 
-    rig_open(&rig, &(struct rig_options){.nr_devices = 3, .batch_bytes = 1});
-    rig_plug(&rig, plugs);
-    gpu_host_stall(device(1), true);
-    gpu_host_stall(device(2), true);
+    rig_await_running(&rig, 0, 1);
+    gpu_host_fail_after(device(0), 0, 0);
+    while (rig_stats(&rig, 0).resets < nr_resets)
+        nanosleep(&pause, NULL);
+}
+
+Test(devices, a_job_with_which_two_devices_failed_is_not_tried_again)
+{
+    struct gpu_job job, *ended;
+
+    rig_open(&rig, &(struct rig_options){.batch_bytes = 1});
     job = paged_job(&rig.paged, 5);
-    job.device = GPU_ANY;
+    gpu_host_stall(device(0), true);
     rig_push(&rig, &job);
-    for (unsigned i = 1; i <= 2; i++) {
-        if (rig_stats(&rig, 1).jobs_running + rig_stats(&rig, 2).jobs_running == 0)
-            rig_await_running(&rig, rig_stats(&rig, 1).outstanding_bytes ? 1 : 2, 1);
-        gpu_host_fail_after(device(rig_stats(&rig, 1).jobs_running ? 1 : 2), 0, 0);
-        if (i == 2)
-            break;
-        while (job.moved == 0) {
-            struct gpu_job *ended;
-
-            cr_assert_eq(gpu_pop(rig.fleet, 0, &ended, 1), 0);
-        }
-    }
+    fail_with_job(1);
+    gpu_host_stall(device(0), true);
+    cr_assert_eq(gpu_pop(rig.fleet, 0, &ended, 1), 0, "it goes to a device again");
+    cr_assert_eq(job.moved, 1);
+    fail_with_job(2);
     cr_assert_eq(rig_pop(&rig), &job);
     cr_assert_eq(job.status, KVR_INTERNAL);
-    cr_assert_eq(job.moved, 1);
-    rig_unplug(&rig, 0);
-    cr_assert_eq(rig_pop(&rig)->status, KVR_OK);
-    cr_assert_eq(rig_pop(&rig)->status, KVR_OK);
+    cr_assert_eq(rig_stats(&rig, 0).failed, 1);
     rig_close(&rig);
 }
 
@@ -277,6 +275,35 @@ Test(devices, a_region_that_came_while_a_device_was_down_is_there_when_it_is_up)
     job.device = 1;
     cr_assert_eq(rig_run(&rig, &job), KVR_OK);
     gpu_region_close(rig.fleet, region);
+    rig_close(&rig);
+}
+
+/* No descriptor is to be had for its memory when the device comes back. */
+Test(devices, a_region_that_does_not_survive_a_reset_takes_no_jobs)
+{
+    struct rlimit before, none;
+    struct gpu_region *pool;
+    struct gpu_job job;
+
+    rig_open(&rig, &(struct rig_options){.nr_devices = 1});
+    cr_assert_eq(gpu_region_alloc(rig.fleet, 0, 1 << 20, &pool), 0);
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+    gpu_host_fail_after(device(0), 0, 0);
+    job = paged_job(&rig.paged, 1);
+    cr_assert_neq(rig_run(&rig, &job), KVR_EXPIRED);
+    rig_await_state(&rig, 0, GPU_UP);
+    setrlimit(RLIMIT_NOFILE, &before);
+    cr_assert_eq(gpu_region_address(pool, 0), 0);
+    cr_assert_eq(gpu_region_lost(pool), 1);
+    job.form.kind_step = 4096;
+    job.form.layer_step = 8192;
+    job.region = pool;
+    cr_assert_eq(rig_run(&rig, &job), KVR_INTERNAL);
+    job.device = 0;
+    cr_assert_eq(rig_run(&rig, &job), KVR_BAD_FIELD);
+    gpu_region_close(rig.fleet, pool);
     rig_close(&rig);
 }
 
