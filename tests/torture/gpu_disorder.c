@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Host devices that fail all the time, while two producers load and store, owners go, regions come
- * and go, the arena is being registered and figures are read. A job that is said to be done has
- * moved its bytes; while it is in the fleet nobody else's bytes change; each comes back once. At
- * the end the fleet is destroyed in the middle of it. */
+ * and go, the arena is being registered and figures are read. What a job says is done has moved its
+ * bytes, and each comes back once. At the end the fleet is destroyed in the middle of it. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
