@@ -335,12 +335,27 @@ static bool converted(struct rig *rig, struct buffers *buffers, struct kvr_conve
     return true;
 }
 
+/* -ENOTSUP before anything is begun, as backend.h allows where there are no kernels. */
+static bool cannot_convert(struct rig *rig, const struct buffers *buffers)
+{
+    struct gpu_strip strip = strip_of(buffers, 4096, 1, 0, 0);
+    uint64_t ticket;
+
+    strip.conversion = (struct kvr_conversion){8, KVR_BF16, 32};
+    return rig->backend != &gpu_backend_host &&
+           rig->backend->submit(rig->device, 0, GPU_STORE, &strip, 1, &ticket) == -ENOTSUP;
+}
+
 static bool conversions_give_the_bits_of_quant_h(struct rig *rig)
 {
     static const uint8_t bits[] = {8, 4}, elements[] = {KVR_BF16, KVR_FP16};
     struct buffers buffers;
 
     CONTRACT_CHECK(buffers_open(rig, &buffers));
+    if (cannot_convert(rig, &buffers)) {
+        printf("(built without kernels: no conversions)\n");
+        return buffers_close(rig, &buffers);
+    }
     for (unsigned i = 0; i < 4; i++) {
         for (uint16_t group = 32; group <= 256; group *= 2) {
             struct kvr_conversion conversion = {bits[i % 2], elements[i / 2], group};
