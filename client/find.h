@@ -58,7 +58,7 @@ probe_read(const struct mount *mount, struct probe *probe, const struct part_map
         return false;
     if (likely(!glance_expires(&probe->glance)))
         return true;
-    block->ttl_ms -= arena_ms(&mount->arena, clock_ns());
+    block->ttl_ms = glance_expiry_ms(&probe->glance) - arena_ms(&mount->arena, clock_ns());
     return (int32_t)block->ttl_ms > 0; /* an expired one is index_look's to judge */
 }
 

@@ -125,11 +125,12 @@ hold_batch(struct run *run, uint32_t from, struct probe *probes, uint32_t n, boo
     bool good = name_batch(run, from, probes, n, simple);
     uint64_t bytes = 0;
 
-    for (uint32_t i = 0; i < n && good; i++) {
-        good = probe_holds(&probes[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        if (unlikely(!good || !probe_holds(&probes[i])))
+            return hold_each(run, from, probes, n);
         bytes += views[i].len;
     }
-    if (unlikely(!good || n > mount->held_max - mount->nr_held ||
+    if (unlikely(n > mount->held_max - mount->nr_held ||
                  bytes > mount->pinned_max - mount->held_bytes))
         return hold_each(run, from, probes, n);
     record_batch(mount, probes, views, n);

@@ -47,15 +47,20 @@ static inline bool glance_expires(const struct glance *glance)
     return glance->word >> 40 & DESC_EXPIRES;
 }
 
-/* Whether that is the key's block, sealed; unexpired or not. ttl_ms becomes the moment of expiry if
- * glance_expires. */
+/* The moment, by arena_ms, if glance_expires. */
+static inline uint32_t glance_expiry_ms(const struct glance *glance)
+{
+    return shared_load(&glance->desc->expiry_ms);
+}
+
+/* Whether that is the key's block, sealed; unexpired or not: ttl_ms becomes 0. */
 static inline __attribute__((always_inline)) bool
 glance_read(const struct arena *arena, struct glance *glance, const struct part_map *map,
             uint32_t partition, const void *key, uint32_t key_len, struct block_view *view)
 {
     const struct block_desc *desc = glance->desc;
     const uint64_t *words = (const uint64_t *)(const void *)desc;
-    uint64_t word, sizes, places, place;
+    uint64_t word, sizes, place;
     uint32_t layout;
 
     if (unlikely(!desc || key_len > KEY_INLINE))
@@ -65,9 +70,8 @@ glance_read(const struct arena *arena, struct glance *glance, const struct part_
         unlikely(!desc_key_equal(desc, key, key_len)))
         return false;
     sizes = shared_load(&words[1]);
-    places = shared_load(&words[2]);
     layout = (uint32_t)shared_load(&words[3]);
-    place = (uint64_t)(uint32_t)places * DATA_UNIT;
+    place = (uint64_t)shared_load(&desc->place) * DATA_UNIT;
     glance->word = word;
     view->block = (uint32_t)(desc - map->descs);
     view->ref = block_ref((uint32_t)word, partition * map->nr_blocks + view->block);
@@ -75,7 +79,7 @@ glance_read(const struct arena *arena, struct glance *glance, const struct part_
     view->value_crc = (uint32_t)(sizes >> 32);
     view->tenant = (uint16_t)layout;
     view->layout = (uint16_t)(layout >> 16);
-    view->ttl_ms = unlikely(glance_expires(glance)) ? (uint32_t)(places >> 32) : 0;
+    view->ttl_ms = 0;
     view->value = arena->data + place;
     return likely(place + view->value_len <= arena->data_size);
 }
@@ -97,7 +101,7 @@ glance_look(const struct arena *arena, struct glance *glance, const struct part_
     if (unlikely(!glance_read(arena, glance, map, partition, key, key_len, view)))
         return false;
     if (unlikely(glance_expires(glance))) {
-        view->ttl_ms -= now_ms;
+        view->ttl_ms = glance_expiry_ms(glance) - now_ms;
         if ((int32_t)view->ttl_ms <= 0)
             return false;
     }
