@@ -12,8 +12,10 @@
 #define ROOM (8u << 20)
 #define PUSHES_MAX 100000u
 
-/* Three buffers of ROOM bytes: near, device, and what should be in one of them. */
+/* Three buffers of ROOM bytes: near, device, and what should be in one of them. Their first room
+ * bytes are filled and compared. */
 struct buffers {
+    size_t room;
     uint8_t *near, *want, *got;
     struct gpu_memory memory;
 };
@@ -21,6 +23,7 @@ struct buffers {
 static bool buffers_open(struct rig *rig, struct buffers *buffers)
 {
     buffers->near = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    buffers->room = ROOM;
     buffers->want = malloc(ROOM);
     buffers->got = malloc(ROOM);
     return buffers->near != MAP_FAILED && buffers->want && buffers->got &&
@@ -38,9 +41,10 @@ static bool buffers_close(struct rig *rig, struct buffers *buffers)
 /* Both sides hold other bytes than the pieces and than each other. */
 static bool buffers_fill(struct rig *rig, struct buffers *buffers, uint64_t seed)
 {
-    contract_fill(buffers->near, ROOM, seed);
-    contract_fill(buffers->got, ROOM, seed + 1);
-    return rig->backend->write(rig->device, buffers->memory.address, buffers->got, ROOM) == 0;
+    contract_fill(buffers->near, buffers->room, seed);
+    contract_fill(buffers->got, buffers->room, seed + 1);
+    return rig->backend->write(rig->device, buffers->memory.address, buffers->got, buffers->room) ==
+           0;
 }
 
 static struct gpu_strip strip_of(const struct buffers *buffers, uint32_t bytes, uint32_t nr,
@@ -68,13 +72,13 @@ static bool load_and_compare(struct rig *rig, struct buffers *buffers,
     uint64_t device_off = strip->device - buffers->memory.address;
 
     CONTRACT_CHECK(buffers_fill(rig, buffers, strip->piece_bytes));
-    memcpy(buffers->want, buffers->got, ROOM);
+    memcpy(buffers->want, buffers->got, buffers->room);
     paste(buffers->want + device_off, strip->device_step, buffers->near + near_off,
           strip->near_step, strip);
     CONTRACT_CHECK(contract_copy(rig, 0, GPU_LOAD, strip, 1) == 0);
-    CONTRACT_CHECK(rig->backend->read(rig->device, buffers->memory.address, buffers->got, ROOM) ==
-                   0);
-    CONTRACT_CHECK(memcmp(buffers->got, buffers->want, ROOM) == 0);
+    CONTRACT_CHECK(
+        rig->backend->read(rig->device, buffers->memory.address, buffers->got, buffers->room) == 0);
+    CONTRACT_CHECK(memcmp(buffers->got, buffers->want, buffers->room) == 0);
     return true;
 }
 
@@ -85,11 +89,11 @@ static bool store_and_compare(struct rig *rig, struct buffers *buffers,
     uint64_t device_off = strip->device - buffers->memory.address;
 
     CONTRACT_CHECK(buffers_fill(rig, buffers, strip->piece_bytes));
-    memcpy(buffers->want, buffers->near, ROOM);
+    memcpy(buffers->want, buffers->near, buffers->room);
     paste(buffers->want + near_off, strip->near_step, buffers->got + device_off, strip->device_step,
           strip);
     CONTRACT_CHECK(contract_copy(rig, 1, GPU_STORE, strip, 1) == 0);
-    CONTRACT_CHECK(memcmp(buffers->near, buffers->want, ROOM) == 0);
+    CONTRACT_CHECK(memcmp(buffers->near, buffers->want, buffers->room) == 0);
     return true;
 }
 
@@ -105,7 +109,8 @@ static bool all_sizes(struct rig *rig, struct buffers *buffers)
                 struct gpu_strip strip =
                     strip_of(buffers, sizes[s], counts[c], gaps[g][0], gaps[g][1]);
 
-                if ((uint64_t)counts[c] * (sizes[s] + 4096) + 4096 > ROOM)
+                buffers->room = counts[c] * ((size_t)sizes[s] + 4096) + 8192;
+                if (buffers->room > ROOM)
                     continue;
                 CONTRACT_CHECK(load_and_compare(rig, buffers, &strip));
                 CONTRACT_CHECK(store_and_compare(rig, buffers, &strip));
@@ -309,23 +314,24 @@ static bool converted(struct rig *rig, struct buffers *buffers, struct kvr_conve
     uint32_t packed = (uint32_t)quant_packed_len(&conversion, nr_elements);
     struct gpu_strip strip = strip_of(buffers, bytes, nr, 0, 96);
 
+    buffers->room = nr * ((size_t)bytes + 96) + 96;
     strip.conversion = conversion;
     strip.near_step = packed;
     CONTRACT_CHECK(buffers_fill(rig, buffers, nr_elements));
-    memcpy(buffers->want, buffers->near, ROOM);
+    memcpy(buffers->want, buffers->near, buffers->room);
     for (uint32_t i = 0; i < nr; i++)
         quant_pack(&conversion, buffers->got + 96 + i * strip.device_step, nr_elements,
                    buffers->want + i * strip.near_step);
     CONTRACT_CHECK(contract_copy(rig, 1, GPU_STORE, &strip, 1) == 0);
-    CONTRACT_CHECK(memcmp(buffers->near, buffers->want, ROOM) == 0);
+    CONTRACT_CHECK(memcmp(buffers->near, buffers->want, buffers->room) == 0);
     for (uint32_t i = 0; i < nr; i++)
         quant_unpack(&conversion, buffers->near + i * strip.near_step, nr_elements,
                      buffers->got + 96 + i * strip.device_step);
-    memcpy(buffers->want, buffers->got, ROOM);
+    memcpy(buffers->want, buffers->got, buffers->room);
     CONTRACT_CHECK(contract_copy(rig, 0, GPU_LOAD, &strip, 1) == 0);
-    CONTRACT_CHECK(rig->backend->read(rig->device, buffers->memory.address, buffers->got, ROOM) ==
-                   0);
-    CONTRACT_CHECK(memcmp(buffers->got, buffers->want, ROOM) == 0);
+    CONTRACT_CHECK(
+        rig->backend->read(rig->device, buffers->memory.address, buffers->got, buffers->room) == 0);
+    CONTRACT_CHECK(memcmp(buffers->got, buffers->want, buffers->room) == 0);
     return true;
 }
 
