@@ -110,6 +110,7 @@ struct gpu_backend {
     /* Starts all pieces of nr strips, in one lane, after what was submitted to the lane before.
      * The strips may be reused at once, the bytes not until poll says so. -EAGAIN: too much is in
      * flight, poll first. -EINVAL: nr is 0 or above GPU_STRIPS_MAX, or GPU_MOVE with a conversion.
+     * -ENOTSUP: conversions, where the backend was built without kernels.
      * *ticket counts up from 1 in each lane, after reset, too. A device address in no memory of the
      * device makes it fail: at once, or with poll. Lanes know no direction. */
     int (*submit)(struct gpu_device *device, unsigned lane, enum gpu_direction direction,

@@ -15,7 +15,7 @@
 #include "gpu/worker.h"
 
 #define SLEEP_MIN_NS 20000u
-#define SLEEP_IN_FLIGHT_MAX_NS 80000u
+#define SLEEP_IN_FLIGHT_MAX_NS 160000u
 #define SLEEP_IDLE_MAX_NS 1000000u
 #define SLACK_NS 1000ul
 #define SWEEP_NS (10 * NS_PER_MS)
@@ -128,10 +128,25 @@ static bool in_flight(const struct worker *worker)
     return lanes[0].nr > 0 || lanes[1].nr > 0 || lanes[0].pending || lanes[1].pending;
 }
 
+/* A quarter of what a lane still has to do, or it would run dry. */
+static uint64_t sleep_max_ns(const struct worker *worker)
+{
+    uint64_t max_ns = in_flight(worker) ? SLEEP_IN_FLIGHT_MAX_NS : SLEEP_IDLE_MAX_NS;
+
+    for (unsigned i = 0; i < GPU_LANES; i++) {
+        const struct lane *lane = &worker->lanes[i];
+        uint64_t ns = lane->link_bytes * NS_PER_S / (worker->stats.bytes_s[i] + 1) / 4;
+
+        if (lane->nr > 0 && ns < max_ns)
+            max_ns = ns;
+    }
+    return max_ns > SLEEP_MIN_NS ? max_ns : SLEEP_MIN_NS;
+}
+
 /* Producers ring no bell: that would be a system call of a poll core. */
 static void rest(const struct worker *worker, uint64_t *sleep_ns)
 {
-    uint64_t max_ns = in_flight(worker) ? SLEEP_IN_FLIGHT_MAX_NS : SLEEP_IDLE_MAX_NS;
+    uint64_t max_ns = sleep_max_ns(worker);
     struct timespec ts;
 
     if (worker->fleet->options.spin) {

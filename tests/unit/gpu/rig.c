@@ -17,7 +17,8 @@ static void pause_a_little(uint64_t start_ns)
 
 void rig_open(struct rig *rig, const struct rig_options *options)
 {
-    struct gpu_fleet_options fleet = {.backend = &gpu_backend_host,
+    struct gpu_fleet_options fleet = {.backend =
+                                          options->backend ? options->backend : &gpu_backend_host,
                                       .nr_producers = 1,
                                       .jobs_max = RIG_JOBS_MAX,
                                       .batch_bytes = options->batch_bytes,

@@ -15,6 +15,7 @@ struct rig {
 };
 
 struct rig_options {
+    const struct gpu_backend *backend; /* NULL: the host's */
     unsigned nr_devices;
     uint64_t bytes_s[4]; /* of the first ones; 0: as fast as memory */
     uint32_t batch_bytes, batch_wait_us;
