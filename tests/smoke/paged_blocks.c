@@ -117,7 +117,7 @@ static void others_untouched(unsigned n)
 /* The n blocks lie in slots here and there, others for each step. */
 static void choose(unsigned n, unsigned step)
 {
-    static char names[BLOCKS_MAX][16];
+    static char names[BLOCKS_MAX][24];
 
     for (unsigned i = 0; i < n; i++) {
         slots[i] = (i * step + 3) % SLOTS;
