@@ -66,8 +66,7 @@ static enum kvr_status connect_to(struct handshake *h, const char *path)
     return KVR_OK;
 }
 
-/* fd: sent along, unless it is -1. */
-static bool say(const struct handshake *h, const void *message, size_t len, int fd)
+bool attach_say(int socket, const void *message, size_t len, int fd)
 {
     union {
         struct cmsghdr head;
@@ -84,12 +83,16 @@ static bool say(const struct handshake *h, const void *message, size_t len, int 
         msg.msg_control = &control;
         msg.msg_controllen = sizeof(control);
     }
-    while (wait_for(h, POLLOUT)) {
-        ssize_t n = sendmsg(h->socket, &msg, MSG_NOSIGNAL);
+    return sendmsg(socket, &msg, MSG_NOSIGNAL) == (ssize_t)len;
+}
 
-        if (n == (ssize_t)len)
+/* fd: sent along, unless it is -1. */
+static bool say(const struct handshake *h, const void *message, size_t len, int fd)
+{
+    while (wait_for(h, POLLOUT)) {
+        if (attach_say(h->socket, message, len, fd))
             return true;
-        if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+        if (errno != EAGAIN && errno != EINTR)
             return false;
     }
     return false;

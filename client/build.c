@@ -132,6 +132,23 @@ void build_store(struct writer *writer, const struct kvr_store_req *req, const v
     append_to(writer, record, key, key_len);
 }
 
+void build_load(struct writer *writer, const struct kvr_load_req *req, const void *key,
+                uint32_t key_len)
+{
+    struct kvr_op *record = begin_record(writer, KVR_LOAD, 0, req, sizeof(*req), key_len);
+
+    append_to(writer, record, key, key_len);
+}
+
+void build_save(struct writer *writer, const struct kvr_save_req *req, const void *key,
+                uint32_t key_len)
+{
+    struct kvr_op *record =
+        begin_record(writer, KVR_SAVE, req->op.flags, req, sizeof(*req), key_len);
+
+    append_to(writer, record, key, key_len);
+}
+
 void build_seal(struct writer *writer, enum kvr_opcode op, uint64_t ref, uint32_t ticket,
                 uint32_t value_crc)
 {

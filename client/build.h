@@ -61,6 +61,10 @@ void build_place(struct writer *writer, const struct kvr_place_req *req, const v
                  uint32_t key_len);
 void build_store(struct writer *writer, const struct kvr_store_req *req, const void *key,
                  uint32_t key_len);
+void build_load(struct writer *writer, const struct kvr_load_req *req, const void *key,
+                uint32_t key_len);
+void build_save(struct writer *writer, const struct kvr_save_req *req, const void *key,
+                uint32_t key_len);
 void build_seal(struct writer *writer, enum kvr_opcode op, uint64_t ref, uint32_t ticket,
                 uint32_t value_crc);
 

@@ -36,6 +36,8 @@ struct task;
 struct match_plan;
 struct wire;
 struct local;
+struct kvr_region;
+struct transfer;
 
 /* What can go into one datagram together. Reads wait for the fence, writes for a free number; the
  * parts of an upload have their number already and PING tells of no key: these wait for neither. */
@@ -76,6 +78,7 @@ enum task_place { PLACE_NONE, PLACE_READY, PLACE_STREAM, PLACE_DELAYED };
 
 TAILQ_HEAD(task_list, task);
 TAILQ_HEAD(datagram_list, datagram);
+TAILQ_HEAD(transfer_list, transfer);
 
 /* A running call, or one chunk of a MATCH. */
 struct task {
@@ -229,6 +232,13 @@ struct kvr_client {
     uint32_t nr_spare_tasks;
     uint64_t next_deadline_ns, next_delayed_ns; /* none ends before */
     bool closing;
+
+    struct kvr_region *regions[KVR_REGIONS_MAX];
+    struct transfer_list transfers; /* running */
+    uint32_t nr_ended;              /* of them, to be reported */
+    uint32_t nr_watching;           /* of them, those that want to hear of layers by a device */
+    uint32_t next_token;            /* of LOADs */
+    uint64_t words[16];             /* bit w: word w of the segment is taken */
 
     struct wake *wake;
     uint8_t *in_bytes; /* IN_MAX buffers of in_size */

@@ -13,6 +13,7 @@
 #include "client/poll.h"
 #include "client/session.h"
 #include "client/task.h"
+#include "client/transfer.h"
 #include "client/url.h"
 
 #define FIRST_TRY_NS (50 * NS_PER_MS) /* per address; doubles every round */
@@ -83,6 +84,7 @@ static enum kvr_status create(const struct kvr_options *options, struct kvr_clie
     TAILQ_INIT(&client->delayed);
     TAILQ_INIT(&client->spare_tasks);
     TAILQ_INIT(&client->spare);
+    TAILQ_INIT(&client->transfers);
     if (!take_options(client, options))
         return KVR_INVALID;
     seed_jitter(client);
@@ -107,6 +109,8 @@ void kvr_close(struct kvr_client *client)
     client->closing = true;
     client->now_ns = clock_ns();
     tasks_destroy(client);
+    (void)transfers_report(client);
+    regions_free(client);
     close_links(client);
     datagrams_destroy(client);
     local_close(client);

@@ -127,7 +127,7 @@ void poll_arm(struct kvr_client *client)
 {
     if (!client->wake->watched)
         return;
-    if (client->wake->asked || !TAILQ_EMPTY(&client->completed))
+    if (client->wake->asked || !TAILQ_EMPTY(&client->completed) || client->nr_ended > 0)
         set_timer(client->wake, 1);
     else if (client->local && !TAILQ_EMPTY(&client->tasks))
         set_timer(client->wake, client->now_ns + GLANCE_NS);

@@ -3,6 +3,9 @@
 #include "client/local.h"
 #include "client/poll.h"
 #include "client/task.h"
+#include "client/transfer.h"
+
+#define LAYER_LOOK_NS (50 * NS_PER_US)
 
 int kvr_fd(const struct kvr_client *client)
 {
@@ -35,6 +38,22 @@ static bool idle(const struct kvr_client *client)
     return TAILQ_EMPTY(&client->tasks) && TAILQ_EMPTY(&client->completed);
 }
 
+static bool any_ended(const struct kvr_client *client)
+{
+    return !TAILQ_EMPTY(&client->completed) || client->nr_ended > 0;
+}
+
+/* Devices ring no bell for a layer. */
+static uint64_t next_look(struct kvr_client *client, uint64_t until_ns)
+{
+    uint64_t look_ns = client->now_ns + LAYER_LOOK_NS;
+
+    if (client->nr_watching == 0)
+        return until_ns;
+    transfers_look(client);
+    return look_ns < until_ns ? look_ns : until_ns;
+}
+
 int kvr_poll(struct kvr_client *client, int timeout_ms)
 {
     uint64_t until_ns = NEVER;
@@ -47,10 +66,11 @@ int kvr_poll(struct kvr_client *client, int timeout_ms)
         until_ns = client->now_ns + (uint64_t)timeout_ms * NS_PER_MS;
     /* Once even with nothing to wait for: what made kvr_fd readable must be taken. */
     do {
-        bool now = !TAILQ_EMPTY(&client->completed) || idle(client);
-        poll_wait(client, now ? 0 : until_ns);
-    } while (TAILQ_EMPTY(&client->completed) && !idle(client) && client->now_ns < until_ns);
+        bool now = any_ended(client) || idle(client);
+        poll_wait(client, now ? 0 : next_look(client, until_ns));
+    } while (!any_ended(client) && !idle(client) && client->now_ns < until_ns);
     ended = tasks_report(client);
+    ended += transfers_report(client);
     poll_arm(client);
     return ended;
 }

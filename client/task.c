@@ -304,6 +304,7 @@ bool task_soft(struct kvr_client *client, struct task *task, enum kvr_status sta
     case KVR_EXPIRED:
     case KVR_LIMIT:
     case KVR_REPLAYED:
+    case KVR_NO_REGION: /* the server is new, and about to be told */
         break;
     default:
         return false;
@@ -370,7 +371,7 @@ int tasks_report(struct kvr_client *client)
 static enum kvr_status why_late(const struct kvr_client *client, const struct task *task)
 {
     bool refused = task->last_status == KVR_LIMIT || task->last_status == KVR_BUSY ||
-                   task->last_status == KVR_CORRUPT;
+                   task->last_status == KVR_CORRUPT || task->last_status == KVR_NO_REGION;
 
     if (client->local && client->local->lost)
         return KVR_UNREACHABLE;

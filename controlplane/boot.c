@@ -174,6 +174,9 @@ static int local_setup(struct kvraild *kvraild)
     };
     int rc = 0;
 
+    kvraild->clients.region_rules =
+        (struct region_rules){.most = (uint32_t)options_number(options, OPT_client_regions),
+                              .bytes_most = options_number(options, OPT_client_region_bytes)};
     rc = clients_roster(&kvraild->clients);
     if (rc < 0) {
         log_error("no memory for the list of clients: %s", strerror(-rc));

@@ -106,6 +106,14 @@ static void client_gone_take(const struct child *child, const char *text)
         child->client_gone(child->owner, (uint32_t)id, *end == ' ' ? end + 1 : end);
 }
 
+static void region_gone_take(const struct child *child, const char *text)
+{
+    unsigned id, region;
+
+    if (sscanf(text, "%u %u", &id, &region) == 2 && child->region_gone)
+        child->region_gone(child->owner, id, region);
+}
+
 void child_take(struct child *child, const char *line)
 {
     const char *text;
@@ -119,6 +127,8 @@ void child_take(struct child *child, const char *line)
         snprintf(child->recovered_fields, sizeof(child->recovered_fields), "%s", text);
     } else if ((text = after(line, "client-gone"))) {
         client_gone_take(child, text);
+    } else if ((text = after(line, "region-gone"))) {
+        region_gone_take(child, text);
     } else if ((text = after(line, "ready")) && child->state == CHILD_STARTING) {
         ready_take(child, text);
     } else if (after(line, "ok")) {

@@ -41,8 +41,9 @@ struct child {
     void (*ready)(void *owner);
     /* The process is gone, state is CHILD_DOWN. reason: one line. */
     void (*gone)(void *owner, const char *reason);
-    /* The dataplane let go of a local client. May be NULL. */
+    /* The dataplane let go of a local client, of one of its regions. May be NULL. */
     void (*client_gone)(void *owner, uint32_t id, const char *why);
+    void (*region_gone)(void *owner, uint32_t id, unsigned region);
     void *owner;
 
     enum child_state state;

@@ -54,6 +54,7 @@ static void unwatch(const struct client *client)
 
 static void client_free(struct client *client)
 {
+    regions_forget(client);
     if (client->fd >= 0)
         close(client->fd);
     if (client->spec.pidfd >= 0)
@@ -130,6 +131,8 @@ static void add_done(void *owner, uint64_t id, const char *error)
         /* The next dataplane begins with it. */
         client->told = error == NULL;
         answer(client, NULL);
+        if (client->told)
+            regions_dataplane_ready(client);
         return;
     }
     log_warning("client %u: the dataplane does not take it: %s", client->spec.id, error);
@@ -226,6 +229,8 @@ void clients_dataplane_ready(struct clients *clients)
             tell_leaves(clients->list[i]);
         else if (!clients->list[i]->told)
             tell(clients->list[i]);
+        else
+            regions_dataplane_ready(clients->list[i]);
     }
 }
 
@@ -235,6 +240,7 @@ void clients_dataplane_gone(struct clients *clients)
         struct client *client = clients->list[i];
 
         client->told = false;
+        regions_dataplane_gone(client);
         if (client->leaving)
             client_remove(client, "it left");
         else
@@ -250,6 +256,14 @@ void clients_gone(struct clients *clients, uint32_t id, const char *why)
         client_remove(client, why);
 }
 
+void clients_region_gone(struct clients *clients, uint32_t id, unsigned region)
+{
+    struct client *client = client_find(clients, id);
+
+    if (client)
+        regions_gone(client, region);
+}
+
 /* ---- Its end ----------------------------------------------------------------------------------
  */
 
@@ -259,12 +273,15 @@ static void process_ended(void *owner, short revents)
     client_leave(owner, "its process has ended");
 }
 
-/* A client says nothing once it is attached. */
-static void hung_up(void *owner, short revents)
+/* Once it is attached a client speaks of its regions only. */
+static void heard(void *owner, short revents)
 {
     struct client *client = owner;
 
-    client_leave(client, revents & POLLIN ? "it closed its connection" : "its connection broke");
+    if (!(revents & POLLIN))
+        client_leave(client, "its connection broke");
+    else if (!regions_hear(client, &client->clients->region_rules))
+        client_leave(client, "it closed its connection");
 }
 
 static int watch(struct client *client)
@@ -273,7 +290,7 @@ static int watch(struct client *client)
     int rc = loop_watch(loop, client->spec.pidfd, POLLIN, process_ended, client);
 
     if (rc == 0 && client->fd >= 0) {
-        rc = loop_watch(loop, client->fd, POLLIN, hung_up, client);
+        rc = loop_watch(loop, client->fd, POLLIN, heard, client);
         if (rc < 0)
             loop_unwatch(loop, client->spec.pidfd);
     }

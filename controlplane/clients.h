@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "controlplane/loop.h"
+#include "controlplane/regions.h"
 #include "controlplane/roster.h"
 #include "dataplane/local/local.h"
 #include "shm/attach.h"
@@ -30,6 +31,7 @@ struct client {
     /* Slots as the last scan found them, and since when. */
     uint64_t *seen, *since_ns;
     uint64_t held, held_bytes;
+    struct held_region regions[KVR_REGIONS_MAX];
     /* Who waits for the dataplane's word; NULL: nobody. */
     void (*added)(void *waiter, uint32_t id, const char *error);
     void *waiter;
@@ -40,6 +42,7 @@ struct clients {
     struct child *child;
     const struct arena *arena;
     struct timer scan;
+    struct region_rules region_rules;
     struct roster roster; /* of those in the list, for the next kvraild */
     unsigned nr;
     struct client *list[LOCAL_CLIENTS_MAX];
@@ -82,6 +85,7 @@ unsigned clients_specs(struct clients *clients, struct local_spec *specs);
 void clients_dataplane_ready(struct clients *clients);
 void clients_dataplane_gone(struct clients *clients);
 void clients_gone(struct clients *clients, uint32_t id, const char *why);
+void clients_region_gone(struct clients *clients, uint32_t id, unsigned region);
 
 /* The answers to "client-list" and "pins"; id 0: of all clients. */
 json_t *clients_build(const struct clients *clients);

@@ -169,6 +169,12 @@ static void run_pins(struct kvraild *kvraild, uint64_t token, const json_t *requ
         ctl_answer(&kvraild->ctl, token, pins_build(&kvraild->clients, id, (unsigned)n));
 }
 
+static void run_gpu_list(struct kvraild *kvraild, uint64_t token, const json_t *request)
+{
+    (void)request;
+    ctl_answer(&kvraild->ctl, token, gpus_build(kvraild));
+}
+
 static void run_stop(struct kvraild *kvraild, uint64_t token, const json_t *request)
 {
     (void)request;
@@ -189,6 +195,7 @@ static const struct command {
     {"client-list", run_client_list},
     {"client-drop", run_client_drop},
     {"pins", run_pins},
+    {"gpu-list", run_gpu_list},
     {"ping", run_ping},
     {"stop", run_stop},
     {"restart", run_restart},

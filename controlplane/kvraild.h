@@ -124,6 +124,7 @@ json_t *status_build(const struct kvraild *kvraild);
 json_t *restart_build(const struct kvraild *kvraild);
 json_t *stat_build(const struct kvraild *kvraild);
 json_t *errors_build(const struct kvraild *kvraild, unsigned last);
+json_t *gpus_build(const struct kvraild *kvraild);
 json_t *latency_build(const struct kvraild *kvraild);
 json_t *config_build(const struct kvraild *kvraild);
 

@@ -94,6 +94,17 @@
     X(client_pinned, NUMBER, "50", 1, 100, NULL, 0, "local clients",                               \
       "Most that one of them may hold, in percent of cache_size; twice as much for a second ends " \
       "it.")                                                                                       \
+    X(client_regions, NUMBER, "16", 0, 16, NULL, 0, "local clients",                               \
+      "Most regions of memory that one of them may register for blocks to be loaded into.")        \
+    X(client_region_bytes, SIZE, "256GiB", 0, 16384 * GIB, NULL, 0, "local clients",               \
+      "Most bytes of all of its regions together.")                                                \
+    X(gpu, CHOICE, "auto", 0, 0, "off|auto|host|cuda", DATAPLANE, "gpu",                           \
+      "What moves blocks between the cache and clients' regions: auto takes CUDA devices where "   \
+      "there are any, else the host's own CPUs; cuda refuses to start without.")                   \
+    X(gpu_host_devices, NUMBER, "1", 1, 16, NULL, DATAPLANE, "gpu",                                \
+      "Devices that the host's CPUs pose as, each with threads of its own.")                       \
+    X(gpu_batch, SIZE, "4MiB", 64 * KIB, GIB, NULL, DATAPLANE, "gpu",                              \
+      "Most bytes given to a device and not yet moved; what is urgent waits for so much.")         \
     X(control_socket, PATH, "", 0, 107, NULL, 0, "process",                                        \
       "Unix socket for the kvrail command; empty = /run/kvrail.sock for root, else kvrail.sock "   \
       "in XDG_RUNTIME_DIR, else /tmp/kvrail-UID.sock.")                                            \

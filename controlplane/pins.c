@@ -82,12 +82,14 @@ static void program_of(uint32_t pid, char *text, size_t size)
 static json_t *client_build(const struct client *client)
 {
     const struct segment_header *header = client->segment.header;
+    uint64_t region_bytes;
+    unsigned regions = regions_count(client, &region_bytes);
     char program[32];
 
     program_of(client->spec.pid, program, sizeof(program));
     return json_pack(
         "{s:I, s:I, s:I, s:s, s:s, s:I, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I, s:I}",
+        "s:I, s:I, s:i, s:I}",
         "id", (json_int_t)client->spec.id, "pid", (json_int_t)client->spec.pid, "uid",
         (json_int_t)client->spec.uid, "name", client->name, "program", program, "since_ms",
         (json_int_t)client->since_wall_ms, "may_write", client->spec.may_write, "state",
@@ -97,7 +99,8 @@ static json_t *client_build(const struct client *client)
         (json_int_t)shared_load(&header->misses), "hit_bytes",
         (json_int_t)shared_load(&header->hit_bytes), "matches",
         (json_int_t)shared_load(&header->matches), "puts", (json_int_t)shared_load(&header->puts),
-        "put_bytes", (json_int_t)shared_load(&header->put_bytes));
+        "put_bytes", (json_int_t)shared_load(&header->put_bytes), "regions", (int)regions,
+        "region_bytes", (json_int_t)region_bytes);
 }
 
 json_t *clients_build(const struct clients *clients)

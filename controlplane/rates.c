@@ -31,6 +31,15 @@ static void take(const struct arena *arena, struct reading_sum *sum)
         sum->tx_bytes += counter_read(&stats->tx_bytes);
         sum->busy_ns[core] = counter_read(&stats->busy_ns);
     }
+    for (unsigned i = 0; i < GPU_ROWS; i++) {
+        const struct gpu_row *row = &arena->sb->gpus[i];
+
+        sum->gpus[i] = (struct gpu_reading){.at_ns = counter_read(&row->written_ns),
+                                            .load_bytes = counter_read(&row->load_bytes),
+                                            .store_bytes = counter_read(&row->store_bytes),
+                                            .load_busy_ns = counter_read(&row->load_busy_ns),
+                                            .store_busy_ns = counter_read(&row->store_busy_ns)};
+    }
 }
 
 static void tick(void *owner)

@@ -7,10 +7,16 @@
 #include "controlplane/loop.h"
 #include "shm/arena.h"
 
+/* A device, as it was told last. */
+struct gpu_reading {
+    uint64_t at_ns, load_bytes, store_bytes, load_busy_ns, store_busy_ns;
+};
+
 struct reading_sum {
     uint64_t at_ns;
     uint64_t gets, puts, hits, misses, rx_datagrams, rx_bytes, tx_datagrams, tx_bytes;
     uint64_t busy_ns[KVR_PARTITIONS_MAX];
+    struct gpu_reading gpus[GPU_ROWS];
 };
 
 struct rates {

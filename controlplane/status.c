@@ -282,18 +282,38 @@ static json_t *local_build(const struct kvraild *kvraild)
         "scan_us", scans ? (double)counter_read(&reclaim->scan_ns) / (double)scans / 1e3 : 0.0);
 }
 
+/* In a few words; gpu-list has the figures. */
+static json_t *gpu_build(const struct kvraild *kvraild)
+{
+    json_t *list = gpus_build(kvraild), *gpus = json_object_get(list, "gpus");
+    size_t nr = json_array_size(gpus), up = 0;
+    const char *backend = "";
+
+    for (size_t i = 0; i < nr; i++) {
+        json_t *gpu = json_array_get(gpus, i);
+
+        backend = json_string_value(json_object_get(gpu, "backend"));
+        up += strcmp(json_string_value(json_object_get(gpu, "state")), "up") == 0;
+    }
+    gpus = json_pack("{s:s, s:s, s:i, s:i}", "setting", options_text(&kvraild->options, OPT_gpu),
+                     "backend", backend, "devices", (int)nr, "up", (int)up);
+    json_decref(list);
+    return gpus;
+}
+
 json_t *status_build(const struct kvraild *kvraild)
 {
     struct stored stored = stored_sum(&kvraild->arena);
     json_t *reasons = json_array();
 
     reasons_fill(kvraild, reasons);
-    return json_pack("{s:s, s:o, s:o, s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+    return json_pack("{s:s, s:o, s:o, s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "state", state_name(kvraild, reasons), "reasons", reasons, "notes",
                      notes_build(kvraild), "version", KVRAIL_VERSION, "pid", (int)getpid(),
                      "uptime_ms", (json_int_t)((clock_ns() - kvraild->started_ns) / NS_PER_MS),
                      "control_socket", kvraild->socket_path, "dataplane", dataplane_build(kvraild),
                      "device", device_build(kvraild), "urls", urls_build(kvraild), "cores",
                      cores_build(kvraild), "arena", arena_build(&kvraild->arena, &stored),
-                     "traffic", traffic_build(kvraild, &stored), "local", local_build(kvraild));
+                     "traffic", traffic_build(kvraild, &stored), "local", local_build(kvraild),
+                     "gpu", gpu_build(kvraild));
 }

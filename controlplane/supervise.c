@@ -143,6 +143,13 @@ static void client_gone(void *owner, uint32_t id, const char *why)
     clients_gone(&kvraild->clients, id, why);
 }
 
+static void region_gone(void *owner, uint32_t id, unsigned region)
+{
+    struct kvraild *kvraild = owner;
+
+    clients_region_gone(&kvraild->clients, id, region);
+}
+
 /* ---- Again -------------------------------------------------------------------------------------
  */
 
@@ -304,6 +311,7 @@ int supervise_start(struct kvraild *kvraild)
     kvraild->child.ready = dataplane_ready;
     kvraild->child.gone = dataplane_gone;
     kvraild->child.client_gone = client_gone;
+    kvraild->child.region_gone = region_gone;
     kvraild->supervision.last_ms = UINT64_MAX;
     stall_start(kvraild);
     return adopt_finish(kvraild) ? 0 : dataplane_start(kvraild);

@@ -20,6 +20,7 @@
 #include "dataplane/eth/eal_log.h"
 #include "dataplane/eth/port.h"
 #include "dataplane/eth/transport.h"
+#include "dataplane/gpus.h"
 #include "dataplane/local/local.h"
 #include "dataplane/note.h"
 #include "shm/evict.h"
@@ -40,6 +41,7 @@ struct dataplane {
     struct populator *populator; /* NULL: not wanted */
     struct reclaimer *reclaimer;
     struct local *local;
+    struct gpu_fleet *fleet; /* NULL: off, or none */
     struct handoff *handoff;
     struct cookie_keys *cookies;
     struct transport *transports[KVR_PARTITIONS_MAX];
@@ -292,6 +294,22 @@ static int start_cores(struct dataplane *d, struct fault *fault)
     return 0;
 }
 
+static int start_gpu(struct dataplane *d, struct fault *fault)
+{
+    int rc = gpus_start(&d->settings, &d->arena, d->nr_cores, &d->fleet, fault);
+
+    local_set_fleet(d->local, d->fleet);
+    return rc;
+}
+
+/* No core runs any more; when it returns, no device touches a block. */
+static void stop_gpu(struct dataplane *d)
+{
+    local_set_fleet(d->local, NULL);
+    gpus_stop(d->fleet, &d->arena);
+    d->fleet = NULL;
+}
+
 static int start_traffic(struct dataplane *d, struct fault *fault)
 {
     int rc = port_start(&d->port, &d->settings, fault);
@@ -357,6 +375,7 @@ static const struct {
     {start_transports, stop_transports}, /* each core's side of the port */
     {start_shared, stop_shared},         /* cookies and rings between cores */
     {start_cores, stop_cores},           /* partitions with what survived, sessions, uploads */
+    {start_gpu, stop_gpu},               /* what moves blocks to and from clients' regions */
     {start_populate, stop_populate},     /* pages, in the background */
     {start_traffic, stop_traffic},       /* packets arrive */
     {start_threads, stop_threads},       /* and are served */
@@ -466,6 +485,35 @@ static void client_drop(struct dataplane *d, uint32_t id)
         control_say("ok");
 }
 
+static void region_add(struct dataplane *d, const struct control_command *command)
+{
+    uint32_t id = command->client.id;
+    int rc = local_region_add(d->local, id, command->region, &command->handle);
+
+    if (command->handle.fd >= 0)
+        close(command->handle.fd);
+    if (rc)
+        control_say("error %d", -rc);
+    else
+        control_say("ok");
+}
+
+static void region_drop(struct dataplane *d, const struct control_command *command)
+{
+    int rc = local_region_drop(d->local, command->client.id, command->region);
+
+    if (rc)
+        control_say("error %d", -rc);
+    else
+        control_say("ok");
+}
+
+static void region_gone(void *context, uint32_t id, unsigned region)
+{
+    (void)context;
+    control_say("region-gone %u %u", id, region);
+}
+
 static void client_gone(void *context, uint32_t id, const char *why)
 {
     (void)context;
@@ -498,6 +546,10 @@ static void serve_event(struct dataplane *d, enum control_event event,
         client_add(d, &command->client);
     else if (event == CONTROL_CLIENT_DROP)
         client_drop(d, command->client.id);
+    else if (event == CONTROL_REGION_ADD)
+        region_add(d, command);
+    else if (event == CONTROL_REGION_DROP)
+        region_drop(d, command);
     else if (event == CONTROL_ADOPT)
         tell_all(d);
 }
@@ -513,6 +565,8 @@ void dataplane_serve(struct dataplane *d)
         serve_event(d, event, &command);
         now = clock_ns();
         local_tick(d->local, now, client_gone, NULL);
+        local_regions_tick(d->local, region_gone, NULL);
+        gpus_tell(d->fleet, &d->arena);
         if (now - looked_ns < LINK_LOOK_MS * NS_PER_MS)
             continue;
         looked_ns = now;

@@ -164,6 +164,61 @@ static enum control_event read_client_drop(const char *word, struct control_comm
     return CONTROL_CLIENT_DROP;
 }
 
+static bool hex_bytes(const char *text, uint8_t *bytes, size_t max)
+{
+    size_t n = strlen(text) / 2;
+
+    if (n > max || strlen(text) % 2 != 0 || strspn(text, "0123456789abcdef") != strlen(text))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
+
+        bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    return true;
+}
+
+/* A descriptor that came belongs to the line, whether it is right or not. */
+static enum control_event read_region_add(const char *words, struct control_command *command)
+{
+    struct gpu_handle *handle = &command->handle;
+    char hex[2 * GPU_HANDLE_MAX + 2] = "";
+    unsigned long long size = 0;
+    unsigned kind = 0;
+    bool good;
+
+    *handle = (struct gpu_handle){.fd = -1};
+    command->client = (struct local_spec){0};
+    good = sscanf(words, "%u %u %u %llu %129s", &command->client.id, &command->region, &kind, &size,
+                  hex) == 5 &&
+           (strcmp(hex, "-") == 0 || hex_bytes(hex, handle->bytes, sizeof(handle->bytes))) &&
+           kind >= GPU_HANDLE_MEMFD && kind <= GPU_HANDLE_CUDA_FD &&
+           (kind == GPU_HANDLE_CUDA_IPC || nr_came > 0);
+    if (!good) {
+        control_say("error expected: region-add CLIENT REGION KIND SIZE HEX, a descriptor");
+        came_close();
+        return CONTROL_TICK;
+    }
+    handle->kind = (enum gpu_handle_kind)kind;
+    handle->size = size;
+    if (kind != GPU_HANDLE_CUDA_IPC) {
+        handle->fd = came[0];
+        nr_came--;
+        memmove(came, came + 1, nr_came * sizeof(came[0]));
+    }
+    return CONTROL_REGION_ADD;
+}
+
+static enum control_event read_region_drop(const char *words, struct control_command *command)
+{
+    command->client = (struct local_spec){0};
+    if (sscanf(words, "%u %u", &command->client.id, &command->region) != 2) {
+        control_say("error expected: region-drop CLIENT REGION");
+        return CONTROL_TICK;
+    }
+    return CONTROL_REGION_DROP;
+}
+
 static enum control_event read_line(char *line, struct control_command *command)
 {
     if (!strcmp(line, "stop"))
@@ -174,6 +229,10 @@ static enum control_event read_line(char *line, struct control_command *command)
         return read_client_add(line + 11, command);
     if (!strncmp(line, "client-drop ", 12))
         return read_client_drop(line + 12, command);
+    if (!strncmp(line, "region-add ", 11))
+        return read_region_add(line + 11, command);
+    if (!strncmp(line, "region-drop ", 12))
+        return read_region_drop(line + 12, command);
     control_say("error unknown command");
     came_close();
     return CONTROL_TICK;

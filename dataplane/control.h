@@ -16,6 +16,8 @@ enum control_event {
     CONTROL_SET,
     CONTROL_CLIENT_ADD,
     CONTROL_CLIENT_DROP,
+    CONTROL_REGION_ADD,
+    CONTROL_REGION_DROP,
     CONTROL_ADOPT /* another kvraild listens now and knows nothing: adopt_tell */
 };
 
@@ -23,6 +25,9 @@ struct control_command {
     char key[64], value[256]; /* of CONTROL_SET */
     /* of CONTROL_CLIENT_ADD, its descriptors are the taker's; of CONTROL_CLIENT_DROP: its id */
     struct local_spec client;
+    /* of CONTROL_REGION_*: of client.id; the descriptor of an ADD is the taker's */
+    unsigned region;
+    struct gpu_handle handle;
 };
 
 /* Blocks SIGTERM and SIGINT, so before any thread is made. ctl_fd -1: only signals. adopt_fd: a

@@ -21,7 +21,8 @@ static op_function *const functions[KVR_OPCODES] = {
     [KVR_COMMIT] = op_commit, [KVR_ABORT] = op_abort,     [KVR_MATCH] = op_match,
     [KVR_DEL] = op_del,       [KVR_TOUCH] = op_touch,     [KVR_HINT] = op_hint,
     [KVR_STAT] = op_stat,     [KVR_PLACE] = op_place,     [KVR_SEAL] = op_seal,
-    [KVR_DROP] = op_drop,     [KVR_STORE] = op_store,
+    [KVR_DROP] = op_drop,     [KVR_STORE] = op_store,     [KVR_LOAD] = op_load,
+    [KVR_SAVE] = op_save,
 };
 
 static bool owns(const struct core *core, unsigned partition)
@@ -160,6 +161,7 @@ static int repeat(struct core *core, struct request *request, struct request_op 
 {
     enum kvr_status status = session_status(request->session, request->hdr.seq, op->mutation);
     struct kvr_put_rep rep = {0};
+    struct kvr_load_rep loaded = {0};
 
     if (status != KVR_OK)
         return op_say(answer, op, status);
@@ -175,7 +177,11 @@ static int repeat(struct core *core, struct request *request, struct request_op 
         break;
     case KVR_PUT:
     case KVR_STORE:
+    case KVR_SAVE:
         answer_record(answer, op, KVR_OK, &rep, sizeof(rep));
+        break;
+    case KVR_LOAD:
+        answer_record(answer, op, KVR_OK, &loaded, sizeof(loaded));
         break;
     default:
         return op_say(answer, op, status);
@@ -183,10 +189,16 @@ static int repeat(struct core *core, struct request *request, struct request_op 
     return KVR_OK;
 }
 
+/* A device may still write for it: its answer is that this is over. */
+static bool in_motion(const struct request_op *op)
+{
+    return op->state == OP_WAITING && (op->opcode == KVR_LOAD || op->opcode == KVR_SAVE);
+}
+
 static int run_op(struct core *core, struct request *request, struct request_op *op,
                   struct answer *answer)
 {
-    if (core->now_ns > request->deadline_ns)
+    if (unlikely(core->now_ns > request->deadline_ns) && !in_motion(op))
         return op_say(answer, op, KVR_EXPIRED);
     return functions[op->opcode](core, request, op, answer);
 }

@@ -22,7 +22,7 @@ static uint64_t answered(const struct core_stats *stats, unsigned op)
 {
     uint64_t sum = 0;
 
-    for (unsigned status = 0; status <= KVR_INTERNAL; status++)
+    for (unsigned status = 0; status <= KVR_MISFIT; status++)
         sum += counter_read(&stats->ops[op][status]);
     return sum;
 }
@@ -37,7 +37,7 @@ static uint64_t errors(const struct core_stats *stats)
     uint64_t sum = 0;
 
     for (unsigned op = 1; op < KVR_OPCODES; op++)
-        for (unsigned status = 0; status <= KVR_INTERNAL; status++)
+        for (unsigned status = 0; status <= KVR_MISFIT; status++)
             if (is_error(status))
                 sum += counter_read(&stats->ops[op][status]);
     return sum;

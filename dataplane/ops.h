@@ -16,7 +16,7 @@ op_function op_hello, op_ping, op_stat;
 op_function op_get, op_match;
 op_function op_put, op_reserve, op_write, op_commit, op_abort;
 op_function op_del, op_touch, op_hint;
-op_function op_place, op_seal, op_drop, op_store; /* local/ */
+op_function op_place, op_seal, op_drop, op_store, op_load, op_save; /* local/ */
 
 /* The usual case, a request->plain whose blocks the probe has all found: executed, answered and
  * released as dispatch and op_get would, in one go. False: nothing was done, it is theirs. */

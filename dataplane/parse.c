@@ -7,6 +7,7 @@
 
 #include "base/crc32c.h"
 #include "shm/partition.h"
+#include "shm/segment.h"
 
 struct op_shape {
     uint16_t fixed; /* bytes of the fixed part, head included; 0 = no such op */
@@ -32,6 +33,8 @@ static const struct op_shape shapes[KVR_OPCODES] = {
     [KVR_SEAL] = {sizeof(struct kvr_seal_req), 0, false},
     [KVR_DROP] = {sizeof(struct kvr_seal_req), 0, false},
     [KVR_STORE] = {sizeof(struct kvr_store_req), KVR_PUT_ADD, true},
+    [KVR_LOAD] = {sizeof(struct kvr_load_req), 0, true},
+    [KVR_SAVE] = {sizeof(struct kvr_save_req), KVR_PUT_ADD, true},
 };
 
 static enum parse_verdict drop(struct parse_fault *fault, enum drop_reason reason)
@@ -219,6 +222,34 @@ static enum parse_verdict check_store(const struct request_op *op, struct parse_
     return PARSE_OK;
 }
 
+/* What the form is worth is looked at with the region. */
+static enum parse_verdict check_load(const struct request_op *op, struct parse_fault *fault)
+{
+    struct kvr_load_req load;
+
+    memcpy(&load, op->record, sizeof(load));
+    if (load.op.size != align8(sizeof(load) + load.op.key_len))
+        return bad_length(fault);
+    if (load.region >= KVR_REGIONS_MAX ||
+        (load.word >= SEGMENT_WORDS && load.word != KVR_NO_WORD) ||
+        (load.nr_layers == 0 && load.first_layer != 0))
+        return bad_field(fault);
+    return PARSE_OK;
+}
+
+static enum parse_verdict check_save(const struct request_op *op, struct parse_fault *fault)
+{
+    struct kvr_save_req save;
+
+    memcpy(&save, op->record, sizeof(save));
+    if (save.op.size != align8(sizeof(save) + save.op.key_len))
+        return bad_length(fault);
+    if (save.region >= KVR_REGIONS_MAX || save.zero != 0 || !hint_ok(&save.hint) ||
+        save.ttl_ms > PARTITION_TTL_MAX_MS)
+        return bad_field(fault);
+    return PARSE_OK;
+}
+
 /* SEAL and DROP are executed where the datagram belongs; whose block it is shows there. */
 static enum parse_verdict check_seal(const struct request *request, struct request_op *op,
                                      struct parse_fault *fault)
@@ -260,6 +291,10 @@ static enum parse_verdict check_op(const struct parse_env *env, const struct req
         return check_place(op, fault);
     case KVR_STORE:
         return check_store(op, fault);
+    case KVR_LOAD:
+        return check_load(op, fault);
+    case KVR_SAVE:
+        return check_save(op, fault);
     case KVR_SEAL:
     case KVR_DROP:
         return check_seal(request, op, fault);

@@ -24,7 +24,8 @@ static const uint8_t drop_of_status[KVR_STATUS_WIRE_MAX + 1] = {
     [KVR_BAD_LENGTH] = DROP_bad_length, [KVR_BAD_OP] = DROP_bad_op,
     [KVR_BAD_KEY] = DROP_bad_key,       [KVR_BAD_RANGE] = DROP_bad_range,
     [KVR_BAD_FIELD] = DROP_bad_field,   [KVR_LIMIT] = DROP_limit,
-    [KVR_INTERNAL] = NR_DROP_REASONS,
+    [KVR_INTERNAL] = NR_DROP_REASONS,   [KVR_NO_REGION] = DROP_no_region,
+    [KVR_MISFIT] = DROP_misfit,
 };
 
 void note_drop(struct core *core, const struct request *request, enum drop_reason reason,

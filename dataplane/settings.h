@@ -17,15 +17,23 @@
  *                          "failed TEXT"  one line what is wrong and how to mend it; then it exits
  *                          "ok" / "error TEXT"   answer to a command, in their order
  *                          "client-gone ID WHY"  it has let go of all that the client had; any time
+ *                          "region-gone CLIENT REGION"  no byte of it is touched any more
  *   kvraild -> dataplane   "stop"         drain and exit 0
  *                          "set KEY VALUE"
  *                          "client-add ID PID UID WRITE PINNED_MAX" + its segment, its pidfd
  *                          "client-drop ID"
+ *                          "region-add CLIENT REGION KIND SIZE HEX" + its descriptor, if any
+ *                          "region-drop CLIENT REGION"   region-gone follows
+ * KIND is of enum gpu_handle_kind, HEX the handle's bytes, or "-".
+ *
  * End of file on ctl-fd does not stop the dataplane. It then waits on adopt-fd, a bound Unix stream
  * socket on which it listens, for the next kvraild. That connection becomes its ctl-fd, and it
- * says: "adopted ADOPT_VERSION VERSION"   of the program "arena" + index, data, roster "client ID
- * PID UID WRITE PINNED_MAX" + segment, pidfd   for each "setting KEY VALUE"   for each, as it is in
- * force then its notes, "recovered ..", "ready .." once more */
+ * says:
+ *   "adopted ADOPT_VERSION VERSION"   of the program
+ *   "arena" + index, data, roster
+ *   "client ID PID UID WRITE PINNED_MAX" + segment, pidfd   for each
+ *   "setting KEY VALUE"   for each, as it is in force
+ * then its notes, "recovered ..", "ready .." once more */
 #pragma once
 
 #include <stdbool.h>
@@ -65,6 +73,9 @@ enum idle_policy { IDLE_SPIN, IDLE_PAUSE, IDLE_SLEEP };
     X(flag, audit_on_stop, 0, 0)                                                                   \
     X(flag, populate, 1, 0)  /* make all memory present in the background */                       \
     X(text, eal_args, "", 0) /* more arguments for EAL, split at spaces */                         \
+    X(text, gpu, "auto", 0)  /* off, auto, host, cuda */                                           \
+    X(number, gpu_host_devices, 1, 0)                                                              \
+    X(number, gpu_batch, 4u << 20, 0) /* bytes given to a copy engine at once */                   \
     X(text, log_level, "info", 1)
 
 #define SETTING_TEXT_MAX 256

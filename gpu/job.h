@@ -37,6 +37,7 @@ struct gpu_job {
     uint8_t *near;             /* arena's bytes; NULL with GPU_MOVE */
     uint32_t near_len; /* must be what form and conversion make of a block (form_packed_len) */
     uint16_t first_layer, nr_layers; /* of form; 0, 0 = all */
+    bool by_layer; /* takes turns with those of its deadline: a layer of each, then the next */
     struct kvr_form form;
     struct kvr_conversion conversion;
     void *user;
@@ -57,6 +58,7 @@ struct gpu_job {
     uint32_t lost;        /* how often its regions had lost their bytes when it was pushed */
     uint16_t producer;
     uint16_t layers_sent; /* done or in flight */
+    uint16_t turn;        /* by_layer: layers sent when it took its place in the queue */
     uint8_t crashes;      /* devices that failed while it was in flight there */
     bool begun, canceled;
 };

@@ -232,6 +232,8 @@ static bool make_batch(struct worker *worker, struct lane *lane, uint64_t now_ns
         add_layer(worker, lane, batch, job);
         if (job->layers_sent == job_layers(job))
             (void)queue_pop(&lane->queues[job->priority]);
+        else
+            queue_turn(&lane->queues[job->priority]);
     }
     return batch->nr_parts > 0;
 }

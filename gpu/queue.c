@@ -25,7 +25,9 @@ static bool before(const struct gpu_job *a, const struct gpu_job *b)
     uint64_t a_ns = a->deadline_ns ? a->deadline_ns : UINT64_MAX;
     uint64_t b_ns = b->deadline_ns ? b->deadline_ns : UINT64_MAX;
 
-    return a_ns != b_ns ? a_ns < b_ns : a->order < b->order;
+    if (a_ns != b_ns)
+        return a_ns < b_ns;
+    return a->turn != b->turn ? a->turn < b->turn : a->order < b->order;
 }
 
 static void sink(struct queue *queue, uint32_t at, struct gpu_job *job)
@@ -50,9 +52,20 @@ void queue_push(struct queue *queue, struct gpu_job *job)
     uint32_t at = queue->nr++;
 
     assert(at < queue->capacity);
+    job->turn = job->by_layer ? job->layers_sent : 0;
     for (; at > 0 && before(job, queue->heap[(at - 1) / 2]); at = (at - 1) / 2)
         queue->heap[at] = queue->heap[(at - 1) / 2];
     queue->heap[at] = job;
+}
+
+void queue_turn(struct queue *queue)
+{
+    struct gpu_job *top = queue->heap[0];
+
+    if (!top->by_layer)
+        return;
+    top->turn = top->layers_sent;
+    sink(queue, 0, top);
 }
 
 struct gpu_job *queue_pop(struct queue *queue)

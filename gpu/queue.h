@@ -12,6 +12,8 @@ struct queue {
 
 [[nodiscard]] int queue_create(struct queue *queue, uint32_t capacity);
 void queue_destroy(struct queue *queue);
+/* The top job has sent a layer: where it takes turns others may come before it now. */
+void queue_turn(struct queue *queue);
 /* Never more than capacity. */
 void queue_push(struct queue *queue, struct gpu_job *job);
 struct gpu_job *queue_pop(struct queue *queue); /* not of an empty one */

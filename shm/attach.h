@@ -7,6 +7,9 @@
  *   kvraild  struct attach_offer     + index, data (if status is 0; then read-only as rights say)
  *   client   struct attach_segment   + the client's segment
  *   kvraild  struct attach_done
+ *   then, as often as it likes, another when it has the answer to the one before:
+ *   client   struct attach_region     + a descriptor, where the kind has one
+ *   kvraild  struct attach_region_done
  */
 #pragma once
 
@@ -16,6 +19,7 @@
 #define ATTACH_VERSION 1
 #define ATTACH_TEXT_MAX 160u
 #define ATTACH_NAME_MAX 32u
+#define ATTACH_HANDLE_MAX 64u
 
 enum attach_rights { ATTACH_READ = 0, ATTACH_WRITE = 1 };
 
@@ -54,9 +58,34 @@ struct attach_done {
     char text[ATTACH_TEXT_MAX];
 };
 
+enum attach_region_op { ATTACH_REGION_ADD = 1, ATTACH_REGION_DROP };
+
+/* Memory of the client that blocks are loaded into and stored from, under a number of its choice.
+ */
+struct attach_region {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t op;     /* enum attach_region_op */
+    uint32_t number; /* below KVR_REGIONS_MAX */
+    uint32_t kind;   /* enum kvr_region_kind; of DROP 0, as all that follows */
+    uint64_t size;   /* bytes */
+    uint8_t bytes[ATTACH_HANDLE_MAX];
+};
+
+/* DROP is answered when the last byte was moved. */
+struct attach_region_done {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t status; /* 0, or an errno with text: ENODEV, EINVAL, EEXIST, ENOENT, EDQUOT .. */
+    uint32_t op, number;
+    char text[ATTACH_TEXT_MAX];
+};
+
 #define CLIENT_ID_MAX ((1u << 24) - 1)
 
 _Static_assert(sizeof(struct attach_hello) == 56, "attach_hello");
 _Static_assert(sizeof(struct attach_offer) == 200, "attach_offer");
 _Static_assert(sizeof(struct attach_segment) == 16, "attach_segment");
 _Static_assert(sizeof(struct attach_done) == 184, "attach_done");
+_Static_assert(sizeof(struct attach_region) == 96, "attach_region");
+_Static_assert(sizeof(struct attach_region_done) == 184, "attach_region_done");

@@ -41,6 +41,25 @@ struct copy_stats {
     uint64_t copies, bytes;
 };
 
+#define GPU_ROWS 16u
+
+enum gpu_row_state { GPU_ROW_NONE, GPU_ROW_UP, GPU_ROW_FAILED, GPU_ROW_RESETTING };
+
+/* What is known of a device (gpu/fleet.h says what each means), written by the dataplane's main
+ * thread some ten times a second. Texts end with a zero. */
+struct gpu_row {
+    uint32_t state; /* enum gpu_row_state; NONE: there is no such device */
+    int32_t numa_node;
+    char backend[8], where[32], name[64];
+    uint64_t memory_total, memory_free, load_bytes_s, store_bytes_s;
+    uint64_t jobs, jobs_waiting, jobs_running;
+    uint64_t expired, canceled, failed, moved_away;
+    uint64_t load_bytes, store_bytes, move_bytes, outstanding_bytes;
+    uint64_t load_busy_ns, store_busy_ns;
+    uint64_t batches, pieces, failures, resets, registered_bytes;
+    uint64_t written_ns; /* clock_ns() */
+};
+
 struct superblock {
     uint64_t magic;
     uint32_t version;
@@ -66,6 +85,7 @@ struct superblock {
     /* arena_clock_note: the same instant by clock_ns() and by the wall clock, and which boot of the
      * host the former counts from. */
     uint64_t noted_ns, noted_wall_ms, host_boot;
+    struct gpu_row gpus[GPU_ROWS]; /* dataplane */
 };
 
 /* One cache line. Readers: version (acquire, even), tags, blocks, then version again.
@@ -158,7 +178,8 @@ _Static_assert(sizeof(struct block_desc) == CACHE_LINE, "a descriptor is one cac
 _Static_assert(sizeof(struct block_meta) == 16, "block_meta");
 _Static_assert(sizeof(struct chunk_entry) == 8, "chunk_entry");
 _Static_assert(sizeof(struct part_header) == 192, "part_header");
-_Static_assert(sizeof(struct superblock) == 232, "superblock");
+_Static_assert(sizeof(struct gpu_row) == 296, "gpu_row");
+_Static_assert(sizeof(struct superblock) == 232 + GPU_ROWS * 296, "superblock");
 
 /* A reference as it travels: generation in the high half, descriptor (partition * nr_blocks +
  * index) in the low half. Never 0, since generations start at 1. */

@@ -17,6 +17,7 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define PAGE 4096u
+#define SLOTS_OFF (sizeof(struct segment_header) + SEGMENT_WORDS * sizeof(uint64_t))
 #define REQUESTS_OFF sizeof(struct segment_group)
 #define RING_SIZE ((size_t)SEGMENT_CELLS * SEGMENT_CELL)
 #define GROUP_SIZE (REQUESTS_OFF + 2 * RING_SIZE + SEGMENT_ACCESSES * sizeof(uint64_t))
@@ -43,6 +44,7 @@ static uint32_t layout_hash(void)
         SEGMENT_CELLS,
         SEGMENT_CELL,
         SEGMENT_ACCESSES,
+        SEGMENT_WORDS,
         GROUP_SIZE,
         PAGE,
     };
@@ -52,7 +54,7 @@ static uint32_t layout_hash(void)
 
 static size_t groups_off(const struct segment_spec *spec)
 {
-    return sizeof(struct segment_header) + spec->nr_slots * sizeof(uint64_t);
+    return SLOTS_OFF + spec->nr_slots * sizeof(uint64_t);
 }
 
 static size_t staging_off(const struct segment_spec *spec)
@@ -80,7 +82,8 @@ static int map(int fd, const struct segment_spec *spec, struct segment *segment)
         return -errno;
     *segment = (struct segment){
         .header = (struct segment_header *)(void *)at,
-        .slots = (uint64_t *)(void *)(at + sizeof(struct segment_header)),
+        .words = (uint64_t *)(void *)(at + sizeof(struct segment_header)),
+        .slots = (uint64_t *)(void *)(at + SLOTS_OFF),
         .groups = at + groups_off(spec),
         .staging = at + staging_off(spec),
         .spec = *spec,

@@ -5,6 +5,7 @@
  * five numbers of struct segment_spec; the server works with its own copy of those.
  *
  *   0        struct segment_header
+ *   then     uint64_t words[SEGMENT_WORDS]      progress of LOADs: token << 32 | layers complete
  *   then     uint64_t slots[nr_slots]            hazard slots: a block's reference, 0 = none
  *   per partition
  *            struct segment_group                indexes of its three rings
@@ -25,11 +26,12 @@
 #include "kvrail/proto.h"
 
 #define SEGMENT_MAGIC 0x746e656d67657376ull /* "vsegment" */
-#define SEGMENT_VERSION 1
+#define SEGMENT_VERSION 2
 #define SEGMENT_CELLS 32u /* of a ring */
 #define SEGMENT_CELL 4096u
 #define SEGMENT_MESSAGE_MAX (SEGMENT_CELL - 8u) /* bytes of a datagram in a cell */
 #define SEGMENT_ACCESSES 1024u
+#define SEGMENT_WORDS 1024u
 #define SEGMENT_SLOTS_MAX 65536u
 #define SEGMENT_STAGING_MAX (1ull << 30)
 
@@ -76,6 +78,7 @@ _Static_assert(SEGMENT_MESSAGE_MAX >= KVR_DATAGRAM_MIN_MAX, "a cell takes what e
 /* A segment in this process. The pointers follow from spec, which was checked once. */
 struct segment {
     struct segment_header *header;
+    uint64_t *words; /* owner cores write, for the client */
     uint64_t *slots;
     uint8_t *groups; /* see segment_group_at */
     uint8_t *staging;

@@ -81,6 +81,8 @@
     X(limit, "too many sessions, reservations or operations")                                      \
     X(no_upload, "WRITE, COMMIT or ABORT without a reservation")                                   \
     X(value_crc, "value does not match its CRC32C")                                                \
+    X(no_region, "LOAD or SAVE without a region")                                                  \
+    X(misfit, "LOAD whose form does not fit the value")                                            \
     X(too_large, "value above the limit")                                                          \
     X(no_space, "nothing could be evicted")                                                        \
     X(no_buffer, "no packet buffer for the reply")

@@ -79,6 +79,19 @@ static void show_local(const json_t *local)
     putchar('\n');
 }
 
+static void show_gpu(const json_t *gpu)
+{
+    uint64_t nr = ctl_number(gpu, "devices");
+
+    if (nr == 0)
+        printf("  %-9s none (gpu: %s): no regions of clients are served\n", "devices",
+               ctl_text(gpu, "setting"));
+    else
+        printf("  %-9s %llu of %llu %s devices up\n", "devices",
+               (unsigned long long)ctl_number(gpu, "up"), (unsigned long long)nr,
+               ctl_text(gpu, "backend"));
+}
+
 static void show_texts(const char *label, const json_t *array)
 {
     const json_t *text;
@@ -153,6 +166,7 @@ static void show_status(const json_t *status)
     show_memory(json_object_get(status, "arena"));
     show_traffic(json_object_get(status, "traffic"));
     show_local(json_object_get(status, "local"));
+    show_gpu(json_object_get(status, "gpu"));
     show_cores(json_object_get(status, "cores"));
     show_recovery(json_object_get(json_object_get(status, "dataplane"), "recovery"));
     show_texts("note", json_object_get(status, "notes"));

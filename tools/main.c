@@ -6,12 +6,12 @@
 extern const struct cli_command cmd_status, cmd_errors, cmd_config, cmd_latency;
 extern const struct cli_command cmd_get, cmd_put, cmd_del, cmd_touch, cmd_match;
 extern const struct cli_command cmd_ping, cmd_stat, cmd_bench, cmd_replay, cmd_workload;
-extern const struct cli_command cmd_client, cmd_pins, cmd_restart;
+extern const struct cli_command cmd_client, cmd_gpu, cmd_pins, cmd_restart;
 
 static const struct cli_command *const commands[] = {
-    &cmd_status, &cmd_stat,    &cmd_latency, &cmd_errors, &cmd_config,   &cmd_client,
-    &cmd_pins,   &cmd_restart, &cmd_get,     &cmd_put,    &cmd_del,      &cmd_touch,
-    &cmd_match,  &cmd_ping,    &cmd_bench,   &cmd_replay, &cmd_workload,
+    &cmd_status, &cmd_stat,  &cmd_latency, &cmd_errors, &cmd_config, &cmd_client,
+    &cmd_pins,   &cmd_gpu,   &cmd_restart, &cmd_get,    &cmd_put,    &cmd_del,
+    &cmd_touch,  &cmd_match, &cmd_ping,    &cmd_bench,  &cmd_replay, &cmd_workload,
 };
 
 int main(int argc, char **argv)

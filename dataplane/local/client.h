@@ -18,10 +18,12 @@
 #include "base/spsc.h"
 #include "dataplane/core.h"
 #include "dataplane/local/local.h"
+#include "gpu/job.h"
 #include "shm/segment.h"
 
 #define SIDE_BUFFERS 16u /* requests of one client in work at one core */
 #define SIDE_STORES 8u   /* of them, values being copied */
+#define SIDE_MOVES 128u  /* blocks on their way between the arena and a client's regions */
 #define REPLY_MAX_64 63u /* most bytes of a reply in a cell, in units of 64 */
 #define MARK_ADD 0x80u   /* in the mark of a reserved block: id << 8 | ADD | ticket */
 
@@ -41,7 +43,8 @@ struct place {
 
 /* A value on its way from a client's staging into a reserved block. */
 struct store {
-    const uint8_t *from; /* the client's memory: may change at any time */
+    const uint8_t
+        *from; /* the client's memory: may change at any time; NULL: the bytes are there */
     uint8_t *to;
     uint32_t len;
     unsigned slot;
@@ -54,6 +57,38 @@ struct store {
     uint16_t partition;
     uint32_t block;
     const struct request *request; /* NULL: nobody waits for it any more */
+};
+
+enum region_state { REGION_FREE, REGION_OPEN, REGION_CLOSING };
+
+/* Memory of a client that its blocks are loaded into and stored from. Main thread, but for jobs. */
+struct region {
+    uint32_t state; /* atomic: enum region_state */
+    uint32_t jobs;  /* atomic: cores that look at it, and their jobs that name it */
+    struct gpu_region *memory;
+};
+
+enum move_stage {
+    MOVE_FREE,
+    MOVE_READY, /* has its block; not yet the fleet's */
+    MOVE_RUNS,  /* the fleet's */
+    MOVE_ENDED, /* of a SAVE that went well: to be summed up */
+    MOVE_SUMS,  /* the copy worker's */
+};
+
+/* A block on its way between the arena and a region. The core's own, but for what the fleet or the
+ * copy worker have meanwhile. */
+struct move {
+    struct gpu_job job;
+    struct store sum;              /* SAVE: the CRC32C is taken by the copy worker */
+    const struct request *request; /* NULL: nobody waits for it any more */
+    struct region *region;
+    uint64_t *word; /* LOAD: where its progress is told; NULL: nowhere */
+    uint32_t token, shown;
+    uint32_t block;
+    uint16_t partition;
+    uint8_t idx;
+    uint8_t stage; /* enum move_stage */
 };
 
 /* A partition's rings as its owner sees them. The indexes are its own: the shared ones are written
@@ -70,6 +105,7 @@ struct side;
 struct buffer {
     struct side *home;
     struct request request;
+    uint8_t moves[KVR_OPS_MAX]; /* of an op: 1 + which of its side's; 0: none */
     uint8_t bytes[SEGMENT_MESSAGE_MAX];
 };
 
@@ -77,11 +113,12 @@ struct side {
     struct client *client;
     uint32_t free; /* atomic, bit per buffer: the core takes, whoever releases gives */
     unsigned turn; /* where the next look at the rings begins */
-    unsigned nr_stores;
+    unsigned nr_stores, nr_moves;
     unsigned nr_waiting;
     struct request *waiting, **waiting_tail;
     struct session_table *sessions;
     struct store stores[SIDE_STORES];
+    struct move *moves; /* SIDE_MOVES; main makes them before the client's first region opens */
     bool ending;
     bool gone; /* atomic */
     unsigned nr_rings;
@@ -100,6 +137,8 @@ struct client {
     uint64_t over_since_ns;
     cache_aligned uint64_t taken; /* atomic: bytes of values in open places and stores */
     struct side **sides;          /* nr_cores */
+    struct gpu_owner owner;       /* of its jobs */
+    struct region regions[KVR_REGIONS_MAX];
 };
 
 /* A core's part; transport is the first field. */
@@ -112,6 +151,7 @@ struct port {
     uint64_t serving;            /* of them, those that do not leave */
     unsigned next;               /* client whose turn it is first */
     unsigned next_access;        /* whose access rings are looked at */
+    unsigned nr_jobs;            /* the fleet's */
     struct spsc copies;          /* to the copy worker: struct store * */
     cache_aligned uint64_t seen; /* atomic */
 };
@@ -120,6 +160,7 @@ struct local {
     struct arena *arena;
     struct reclaimer *reclaimer;
     struct copier *copier;
+    struct gpu_fleet *fleet; /* NULL: none. Main sets it while no core runs; producer = core */
     unsigned nr_cores;
     int epoll_fd;
     uint64_t serial;
@@ -178,6 +219,17 @@ void accesses_drain(struct port *port, struct side *side);
 void places_drop(struct core *core, struct side *side);
 /* Takes up what is reserved in the core's partitions since an earlier run. */
 void places_rebuild(struct port *port);
+
+/* moves.c */
+/* Takes back the jobs that ended. */
+void moves_take(struct port *port);
+/* Tells clients how far their LOADs are, and lets go of what nobody waits for any more. */
+void moves_poll(struct core *core, struct side *side);
+/* Nobody waits for the request's any more. */
+void moves_settle(struct side *side, const struct request *request);
+
+/* regions.c. No job names them any more. */
+void regions_close(const struct local *local, struct client *client);
 
 /* store.c */
 /* Lets go of copies that nobody waits for any more, when the worker has. */

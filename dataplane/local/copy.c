@@ -55,7 +55,8 @@ static void copy_piece(struct copier *copier, struct queue_of_client *queue)
     struct store *store = queue->head;
     uint32_t len = store->len - store->at < PIECE ? store->len - store->at : PIECE;
 
-    memcpy(store->to + store->at, store->from + store->at, len);
+    if (store->from)
+        memcpy(store->to + store->at, store->from + store->at, len);
     store->crc = crc32c(store->crc, store->to + store->at, len);
     store->at += len;
     counter_add(&copier->stats->bytes, len);

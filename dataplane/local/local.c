@@ -18,9 +18,10 @@
 #include "shm/words.h"
 
 #define OVER_NS NS_PER_S /* holding too much for so long ends a client */
-#define COPIES_CAPACITY 1024u
+#define COPIES_CAPACITY 16384u
 
-_Static_assert(COPIES_CAPACITY >= LOCAL_CLIENTS_MAX * SIDE_STORES, "a ring takes all stores");
+_Static_assert(COPIES_CAPACITY >= LOCAL_CLIENTS_MAX * (SIDE_STORES + SIDE_MOVES),
+               "a ring takes all stores and sums");
 
 static void port_destroy(struct port *port)
 {
@@ -92,6 +93,7 @@ void side_destroy(struct side *side)
     if (!side)
         return;
     session_table_destroy(side->sessions);
+    free(side->moves);
     free(side->rings);
     free(side->buffers);
     free(side);
@@ -266,6 +268,7 @@ static void begin_end(struct local *local, struct client *client, const char *wh
     if (client->spec.pidfd >= 0)
         (void)epoll_ctl(local->epoll_fd, EPOLL_CTL_DEL, client->spec.pidfd, NULL);
     reclaim_client_remove(local->reclaimer, client->spec.id);
+    __atomic_store_n(&client->owner.gone, 1, __ATOMIC_RELAXED);
     __atomic_fetch_or(&local->leaving, 1ull << client->slot, __ATOMIC_RELEASE);
 }
 
@@ -309,6 +312,7 @@ static bool end_client(struct local *local, struct client *client)
     if (!client->hidden || !unseen(local, client))
         return false;
     local->clients[client->slot] = NULL;
+    regions_close(local, client);
     __atomic_fetch_and(&local->leaving, ~bit, __ATOMIC_RELEASE);
     segment_close(&client->segment);
     if (client->spec.pidfd >= 0)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gpu/fleet.h"
 #include "shm/arena.h"
 #include "shm/reclaim.h"
 
@@ -48,5 +49,18 @@ void local_tick(struct local *local, uint64_t now_ns,
 /* The i-th client that is not on its way out, in the order of adding; false: no more. The
  * descriptors stay local's. */
 [[nodiscard]] bool local_client(const struct local *local, unsigned i, struct local_spec *spec);
+/* The devices that serve clients' regions, a producer for each core. NULL: there are none any more;
+ * waits for their jobs, then all regions are closed. While the cores exist, but do not run. */
+void local_set_fleet(struct local *local, struct gpu_fleet *fleet);
+/* Imports memory of a client under a number of its choice. Copies the handle's descriptor. -ENODEV
+ * (no fleet), -ENOENT (no such client), -EINVAL, -EEXIST, what gpu_region_import says. */
+[[nodiscard]] int local_region_add(struct local *local, uint32_t id, unsigned region,
+                                   const struct gpu_handle *handle);
+/* No job begins with it any more. -ENOENT. */
+[[nodiscard]] int local_region_drop(struct local *local, uint32_t id, unsigned region);
+/* Closes dropped regions after their last jobs; calls gone once for each. */
+void local_regions_tick(struct local *local,
+                        void (*gone)(void *context, uint32_t id, unsigned region), void *context);
+
 /* For recovery (partition_options.keep_reserved): context is the struct local. */
 bool local_keeps_reserved(void *local, uint32_t mark);

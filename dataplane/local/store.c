@@ -140,6 +140,8 @@ void local_settle(struct core *core, const struct request *request)
 {
     struct side *side = request_side(core, request);
 
+    if (side->nr_moves > 0)
+        moves_settle(side, request);
     if (side->nr_stores == 0)
         return;
     for (unsigned i = 0; i < SIDE_STORES; i++)

@@ -128,8 +128,11 @@ static void end_side(struct core *core, struct side *side)
     }
     if (side->nr_stores > 0)
         stores_poll(core, side);
+    if (side->nr_moves > 0)
+        moves_poll(core, side);
     /* Pairs with the release of its last buffer, perhaps by another core. */
-    if (side->nr_stores == 0 && __atomic_load_n(&side->free, __ATOMIC_ACQUIRE) == ALL_FREE)
+    if (side->nr_stores == 0 && side->nr_moves == 0 &&
+        __atomic_load_n(&side->free, __ATOMIC_ACQUIRE) == ALL_FREE)
         shared_store(&side->gone, true);
 }
 
@@ -158,6 +161,8 @@ static void tend(struct port *port)
         }
         if (side->nr_stores > 0)
             stores_poll(core, side);
+        if (side->nr_moves > 0)
+            moves_poll(core, side);
     }
 }
 
@@ -197,6 +202,8 @@ bool local_turn(struct core *core)
     see(port);
     if (likely(port->present == 0))
         return false;
+    if (port->nr_jobs > 0)
+        moves_take(port);
     tend(port);
     n = rings_ops.rx(&port->transport, core->now_ns, requests, BURST);
     if (n > 0) {

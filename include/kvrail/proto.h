@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include <kvrail/region.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -56,13 +58,15 @@ enum kvr_priority {
     X(PLACE, 14)                                                                                   \
     X(SEAL, 15)                                                                                    \
     X(DROP, 16)                                                                                    \
-    X(STORE, 17)
+    X(STORE, 17)                                                                                   \
+    X(LOAD, 18)                                                                                    \
+    X(SAVE, 19)
 
 enum kvr_opcode {
 #define KVR_OP_ENUM(name, number) KVR_##name = (number),
     KVR_OP_LIST(KVR_OP_ENUM)
 #undef KVR_OP_ENUM
-        KVR_OPCODES = 18
+        KVR_OPCODES = 20
 };
 
 /* The server never answers an unproven address (no valid cookie) with more bytes than it sent. */
@@ -271,8 +275,8 @@ struct kvr_stat_rep { /* the request is a bare kvr_op */
     uint64_t rx_datagrams, rx_bytes, tx_datagrams, tx_bytes, dropped;
 };
 
-/* PLACE, SEAL, DROP and STORE are for clients on the server's own host, over the rings of shared
- * memory; from the network they are BAD_OP. All but DROP change something under a seq.
+/* PLACE, SEAL, DROP, STORE, LOAD and SAVE are for clients on the server's own host, over the rings
+ * of shared memory; from the network they are BAD_OP. All but DROP change something under a seq.
  *
  * PLACE takes memory for a value that the client writes where it will lie. It names a ticket of its
  * own choice, below KVR_TICKETS, for as long as it writes; an older reservation under the ticket is
@@ -312,6 +316,51 @@ struct kvr_store_req {
     uint16_t layout;
     uint16_t zero;
     uint64_t off; /* of the value in the segment's staging */
+    struct kvr_hint hint;
+    /* key */
+};
+
+/* LOAD moves a stored block into a region that the client has registered, SAVE stores one from
+ * there: a device of the server moves the bytes, piece by piece as the form says. Both change
+ * memory of others, so both have a seq, and neither begins after until_ns, when their client no
+ * longer waits: CLOCK_MONOTONIC of the host that both are on. */
+#define KVR_REGIONS_MAX 16u /* of a client; a region is 0 .. KVR_REGIONS_MAX - 1 */
+#define KVR_NO_WORD 0xffffu
+
+struct kvr_load_req {
+    struct kvr_op op;
+    uint64_t off; /* of the block in the region */
+    uint64_t until_ns;
+    struct kvr_form form; /* must make as many bytes of a block as the value has, else MISFIT */
+    struct kvr_conversion conversion;
+    uint16_t first_layer, nr_layers; /* 0, 0: all */
+    uint16_t region;
+    uint16_t
+        word; /* of the client's segment: token << 32 | layers that are complete. KVR_NO_WORD */
+    uint32_t token; /* what the client told this LOAD from others by */
+    uint64_t ref;   /* 0, or the block must still be this one, else STALE */
+    /* key */
+};
+
+struct kvr_load_rep { /* to a repeat: all 0 */
+    struct kvr_op op;
+    uint64_t ref;
+    uint32_t value_len, value_crc;
+    uint16_t layout;
+    uint8_t tier;
+    uint8_t zero[5];
+};
+
+struct kvr_save_req { /* the reply is kvr_put_rep */
+    struct kvr_op op; /* flags: KVR_PUT_ADD */
+    uint64_t off;
+    uint64_t until_ns; /* not sealed after it either */
+    struct kvr_form form;
+    struct kvr_conversion conversion;
+    uint16_t region;
+    uint16_t layout;
+    uint32_t ttl_ms;
+    uint32_t zero;
     struct kvr_hint hint;
     /* key */
 };
@@ -452,6 +501,38 @@ KVR_AT(kvr_store_req, ttl_ms, 16);
 KVR_AT(kvr_store_req, layout, 20);
 KVR_AT(kvr_store_req, off, 24);
 KVR_AT(kvr_store_req, hint, 32);
+KVR_ASSERT(sizeof(struct kvr_form) == 40);
+KVR_AT(kvr_form, piece_bytes, 8);
+KVR_AT(kvr_form, layer_step, 16);
+KVR_AT(kvr_form, kind_step, 24);
+KVR_AT(kvr_form, piece_step, 32);
+KVR_ASSERT(sizeof(struct kvr_conversion) == 4);
+KVR_ASSERT(sizeof(struct kvr_load_req) == 88);
+KVR_AT(kvr_load_req, off, 8);
+KVR_AT(kvr_load_req, until_ns, 16);
+KVR_AT(kvr_load_req, form, 24);
+KVR_AT(kvr_load_req, conversion, 64);
+KVR_AT(kvr_load_req, first_layer, 68);
+KVR_AT(kvr_load_req, nr_layers, 70);
+KVR_AT(kvr_load_req, region, 72);
+KVR_AT(kvr_load_req, word, 74);
+KVR_AT(kvr_load_req, token, 76);
+KVR_AT(kvr_load_req, ref, 80);
+KVR_ASSERT(sizeof(struct kvr_load_rep) == 32);
+KVR_AT(kvr_load_rep, ref, 8);
+KVR_AT(kvr_load_rep, value_len, 16);
+KVR_AT(kvr_load_rep, value_crc, 20);
+KVR_AT(kvr_load_rep, layout, 24);
+KVR_AT(kvr_load_rep, tier, 26);
+KVR_ASSERT(sizeof(struct kvr_save_req) == 104);
+KVR_AT(kvr_save_req, off, 8);
+KVR_AT(kvr_save_req, until_ns, 16);
+KVR_AT(kvr_save_req, form, 24);
+KVR_AT(kvr_save_req, conversion, 64);
+KVR_AT(kvr_save_req, region, 68);
+KVR_AT(kvr_save_req, layout, 70);
+KVR_AT(kvr_save_req, ttl_ms, 72);
+KVR_AT(kvr_save_req, hint, 80);
 #undef KVR_AT
 
 #ifdef __cplusplus

@@ -42,6 +42,14 @@ struct kvr_conversion {
     uint16_t group;  /* elements: 32, 64, 128 or 256; divides a piece's */
 };
 
+/* What a region is made of, and so how others reach it. */
+enum kvr_region_kind {
+    KVR_REGION_MEMFD = 1, /* host memory: a memfd that is sealed against shrinking */
+    KVR_REGION_CUDA_IPC,  /* a CUipcMemHandle */
+    KVR_REGION_CUDA_FD,   /* a descriptor of cuMemExportToShareableHandle */
+    KVR_REGION_HOST /* the caller's own memory, for handles that copy by themselves (udp://) */
+};
+
 #ifdef __cplusplus
 }
 #endif

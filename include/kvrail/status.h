@@ -31,6 +31,8 @@ extern "C" {
     X(BAD_FIELD, 18, "a field has a value outside its range")                                      \
     X(LIMIT, 19, "a limit on sessions, reservations or operations is reached")                     \
     X(INTERNAL, 20, "internal error, see the server's log")                                        \
+    X(NO_REGION, 21, "no such region is registered")                                               \
+    X(MISFIT, 22, "the value is not what the form makes of a block")                               \
     /* client library only */                                                                      \
     X(TIMEOUT, 64, "no answer before the deadline")                                                \
     X(UNREACHABLE, 65, "the server cannot be reached")                                             \
@@ -40,7 +42,8 @@ extern "C" {
     X(CANCELED, 69, "canceled by the caller")                                                      \
     X(PROTOCOL, 70, "the server's answer makes no sense")                                          \
     X(NOT_LOCAL, 71, "only for clients on the server's own host (shm://)")                         \
-    X(DENIED, 72, "the server does not let this user in")
+    X(DENIED, 72, "the server does not let this user in")                                          \
+    X(NO_DEVICE, 73, "the server has no device for such a region")
 
 enum kvr_status {
 #define KVR_STATUS_ENUM(name, number, text) KVR_##name = (number),

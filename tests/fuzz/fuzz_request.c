@@ -164,6 +164,14 @@ static void add_built(struct message *m, struct input *input, unsigned opcode, u
     case KVR_DROP:
         message_end_place(m, opcode, 1ull << 32 | take(input), take(input) & 127u, take(input));
         break;
+    case KVR_LOAD:
+        key = take_key(input);
+        message_load(m, key, take(input) % 20u, take2(input), 0);
+        break;
+    case KVR_SAVE:
+        key = take_key(input);
+        message_save(m, key, take(input) % 20u, take2(input), flags & 1);
+        break;
     case KVR_STORE:
         key = take_key(input);
         message_store(m, key, take2(input), take2(input), take(input), flags & 1);
@@ -231,7 +239,7 @@ static void check_record(const struct record *record)
     struct kvr_put_rep put;
     bool whole;
 
-    CHECK(record->op.status <= KVR_INTERNAL && record->op.idx < KVR_OPS_MAX);
+    CHECK(record->op.status <= KVR_MISFIT && record->op.idx < KVR_OPS_MAX);
     CHECK(record->op.op > 0 && record->op.op < KVR_OPCODES && record->op.flags == 0);
     if (record->op.status != KVR_OK)
         return;

@@ -5,8 +5,12 @@
  * honest client on the same two cores. Claims: no byte outside the segment is touched; the honest
  * one is answered, and with the right bytes; whatever the other does, it can leave within a second,
  * and then nothing of it is left; now and then, the partitions are consistent. */
+#include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/log.h"
@@ -22,8 +26,9 @@
 #define AUDIT_EVERY 1024u
 #define LEAVE_EVERY 8u
 #define STEPS_MAX 48u
+#define REGION_SIZE 131072u
 
-enum step { WRITE, INDEX, POST, POST_AGAIN, ACCESS, TURN, LATER, TAKE, RETURN, NR_STEPS };
+enum step { WRITE, INDEX, POST, POST_AGAIN, ACCESS, TURN, LATER, TAKE, RETURN, REGION, NR_STEPS };
 
 struct input {
     const uint8_t *at;
@@ -36,9 +41,15 @@ static struct message last;
 static uint64_t refs[8]; /* of places, as they were answered */
 static unsigned nr_inputs, nr_tries, nr_missed;
 static uint8_t pattern[8192];
+static int region_fd;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+static void note_region(void *context, uint32_t id, unsigned region)
+{
+    (void)context, (void)id, (void)region;
+}
 
 static unsigned take(struct input *input)
 {
@@ -87,13 +98,53 @@ static const char *take_key(struct input *input)
     return keys[take(input) % (sizeof(keys) / sizeof(keys[0]))];
 }
 
+static uint64_t take_until(struct input *input)
+{
+    return take(input) % 4 == 0 ? rig.now_ns : rig.now_ns + 10000000000ull;
+}
+
+/* Another byte of form, conversion, layers or what else stands there. */
+static void bend(uint8_t *record, struct input *input)
+{
+    unsigned n = take(input) % 4, at;
+
+    while (n-- > 0) {
+        at = take(input) % (sizeof(struct kvr_load_req) - sizeof(struct kvr_op));
+        record[sizeof(struct kvr_op) + at] = (uint8_t)take(input);
+    }
+}
+
+static void add_load(struct message *m, const char *key, struct input *input)
+{
+    uint8_t *record =
+        message_load(m, key, take(input) % 4, take_number(input) * 16ull, take_until(input));
+    uint16_t word = (uint16_t)take_number(input);
+
+    memcpy(record + offsetof(struct kvr_load_req, word), &word, sizeof(word));
+    bend(record, input);
+}
+
+/* Regions 0 and 1 are there most of the time; their memory has nothing behind it that could be
+ * written without a fault. */
+static void change_region(struct input *input)
+{
+    struct gpu_handle handle = {.kind = GPU_HANDLE_MEMFD, .fd = region_fd, .size = REGION_SIZE};
+    unsigned region = take(input) & 1;
+
+    if (take(input) & 1)
+        (void)!local_region_drop(rig.local, hostile.id, region);
+    else
+        (void)!local_region_add(rig.local, hostile.id, region, &handle);
+    local_regions_tick(rig.local, note_region, NULL);
+}
+
 static void add_op(struct message *m, struct input *input)
 {
     const char *key = take_key(input);
     unsigned flags = take(input) & 1;
     uint32_t n;
 
-    switch (take(input) % 10) {
+    switch (take(input) % 12) {
     case 0:
         message_place(m, key, take4(input) % 300000u, take(input) % 65u, flags);
         break;
@@ -122,6 +173,12 @@ static void add_op(struct message *m, struct input *input)
         break;
     case 8:
         message_reserve(m, key, 5000, 1024, 0);
+        break;
+    case 9:
+        add_load(m, key, input);
+        break;
+    case 10:
+        bend(message_save(m, key, take(input) % 4, take_until(input), flags), input);
         break;
     default:
         message_get(m, key, NULL, 0);
@@ -241,6 +298,9 @@ static void run_step(struct input *input)
         if (take(input) % 8 == 0)
             renew();
         break;
+    case REGION:
+        change_region(input);
+        break;
     case NR_STEPS:
         break;
     }
@@ -295,7 +355,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         pattern[i] = (uint8_t)(i * 7 + i / 256);
     rig_defaults(&options);
     options.nr_cores = 2;
-    options.local = true;
+    options.local = options.gpu = true;
+    region_fd = memfd_create("region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CHECK(region_fd >= 0 && ftruncate(region_fd, REGION_SIZE) == 0 &&
+          fcntl(region_fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
     rig_open(&rig, &options);
     guest_open(&honest, &rig, 1, false);
     guest_open(&hostile, &rig, 2, true);

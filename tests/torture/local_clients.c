@@ -2,12 +2,17 @@
 /* Clients on this host against two poll cores: threads that put, store, place and seal over their
  * rings and read hits where they lie, in an arena far too small; one that writes nonsense into its
  * indexes and lengths; and the main thread, which ends one client after the other in the middle of
- * a request and lets another take its place. Every value that is read must be right. */
+ * a request and lets another take its place. The threads also store blocks from regions of theirs
+ * and load them back, while the main thread drops and adds those. Every value that is read must be
+ * right. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/crc32c.h"
@@ -24,6 +29,8 @@
 #define KEYS 64u
 #define VALUE_MAX 40000u
 #define SECONDS_MAX 15u
+#define REGION (128u << 10) /* room for two blocks of message_form */
+#define BACK (REGION / 2)   /* where they come back */
 
 enum state { WORKING, ASKING, ENDED, RESTING }; /* of a neighbour */
 
@@ -34,7 +41,9 @@ struct neighbour {
     pthread_t thread;
     uint32_t ended; /* guest.end */
     uint32_t state; /* atomic, enum state: main may end it only while ASKING */
-    uint64_t hits, stored, refused;
+    uint64_t hits, stored, refused, moved;
+    uint8_t *memory; /* its region */
+    int memfd;
 };
 
 static struct rig rig;
@@ -158,6 +167,56 @@ static void store(struct neighbour *n, const char *key, unsigned number)
         n->refused++;
 }
 
+static uint8_t *piece_at(const struct neighbour *n, uint64_t off, unsigned piece)
+{
+    return n->memory + off + piece / 2 * message_form.layer_step +
+           piece % 2 * message_form.kind_step;
+}
+
+static void must_be(const struct neighbour *n, unsigned number, const struct kvr_load_rep *rep)
+{
+    uint8_t block[MESSAGE_BLOCK];
+    unsigned key;
+
+    for (unsigned i = 0; i < MESSAGE_BLOCK / message_form.piece_bytes; i++)
+        memcpy(block + (size_t)i * message_form.piece_bytes, piece_at(n, BACK, i),
+               message_form.piece_bytes);
+    memcpy(&key, block, sizeof(key));
+    if (key != number || crc32c(0, block, sizeof(block)) != rep->value_crc)
+        fail("a block came back with wrong bytes");
+}
+
+/* From the region and back, unless somebody else's value of the key is in the way. */
+static void move(struct neighbour *n, const char *key, unsigned number)
+{
+    uint8_t block[MESSAGE_BLOCK], bytes[SEGMENT_MESSAGE_MAX];
+    struct kvr_load_rep rep;
+    struct message message;
+    struct record record;
+    int status;
+
+    fill(block, sizeof(block), number, &n->rng);
+    for (unsigned i = 0; i < MESSAGE_BLOCK / message_form.piece_bytes; i++)
+        memcpy(piece_at(n, 0, i), block + (size_t)i * message_form.piece_bytes,
+               message_form.piece_bytes);
+    guest_begin_write(&n->guest, &message, key);
+    message_save(&message, key, 0, clock_ns() + NS_PER_S, 0);
+    ask(n);
+    status = guest_status(&n->guest, &message, NULL, NULL);
+    if (!asked(n))
+        return;
+    n->stored += status == KVR_OK;
+    guest_begin_write(&n->guest, &message, key);
+    message_load(&message, key, 0, BACK, clock_ns() + NS_PER_S);
+    ask(n);
+    status = guest_status(&n->guest, &message, &record, bytes);
+    if (!asked(n) || status != KVR_OK)
+        return;
+    memcpy(&rep, record.bytes, sizeof(rep));
+    must_be(n, number, &rep);
+    n->moved++;
+}
+
 /* Until main has made it another client. */
 static void rest_if_ended(struct neighbour *n)
 {
@@ -176,12 +235,15 @@ static void *live(void *arg)
         unsigned number = (unsigned)rng_below(&n->rng, KEYS);
         const char *key = keys[number];
 
-        switch (rng_below(&n->rng, 4)) {
+        switch (rng_below(&n->rng, 5)) {
         case 0:
             write_place(n, key, number);
             break;
         case 1:
             store(n, key, number);
+            break;
+        case 2:
+            move(n, key, number);
             break;
         default:
             for (unsigned i = 0; i < 20; i++)
@@ -219,6 +281,31 @@ static void *rave(void *arg)
     return NULL;
 }
 
+static void add_region(const struct neighbour *n)
+{
+    struct gpu_handle handle = {.kind = GPU_HANDLE_MEMFD, .fd = n->memfd, .size = REGION};
+
+    (void)!local_region_add(rig.local, n->guest.id, 0,
+                            &handle); /* the last one may still be there */
+}
+
+static void make_memory(struct neighbour *n)
+{
+    n->memfd = memfd_create("region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (n->memfd < 0 || ftruncate(n->memfd, REGION) < 0 ||
+        fcntl(n->memfd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
+        fail("no memfd");
+    n->memory = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_SHARED, n->memfd, 0);
+    if (n->memory == MAP_FAILED)
+        fail("no memory");
+}
+
+static void note_region(void *context, uint32_t id, unsigned region)
+{
+    (void)id, (void)region;
+    ++*(unsigned *)context;
+}
+
 static void open_neighbour(struct neighbour *n, uint32_t id)
 {
     n->ended = 0;
@@ -228,6 +315,7 @@ static void open_neighbour(struct neighbour *n, uint32_t id)
     n->guest.end = &n->ended;
     if (hazards_open(&n->hazards, &n->guest.segment, false) < 0)
         fail("no memory");
+    add_region(n);
 }
 
 static void note_gone(void *context, uint32_t id, const char *why)
@@ -280,7 +368,7 @@ static void start(void)
     rig_defaults(&options);
     options.nr_cores = options.nr_partitions = CORES;
     options.data_size = 2u << 20;
-    options.local = true;
+    options.local = options.gpu = true;
     rig_open(&rig, &options);
     rcu_reader_offline();
     guest_open(&madman, &rig, 1, true);
@@ -290,6 +378,7 @@ static void start(void)
             fail("no thread");
     for (unsigned i = 0; i < CLIENTS; i++) {
         rng_seed(&neighbours[i].rng, i);
+        make_memory(&neighbours[i]);
         open_neighbour(&neighbours[i], 10 + i);
         if (pthread_create(&neighbours[i].thread, NULL, live, &neighbours[i]) != 0)
             fail("no thread");
@@ -298,12 +387,25 @@ static void start(void)
         fail("no thread");
 }
 
-static unsigned disturb(uint64_t end_ns)
+/* In the middle of whatever it is used for. */
+static unsigned change_region(const struct neighbour *n)
+{
+    unsigned nr = 0;
+
+    (void)!local_region_drop(rig.local, n->guest.id, 0);
+    local_regions_tick(rig.local, note_region, &nr);
+    add_region(n);
+    return nr;
+}
+
+static unsigned disturb(uint64_t end_ns, unsigned *regions)
 {
     unsigned nr = 0;
 
     for (unsigned i = 0; clock_ns() < end_ns; i++) {
         nr += replace(&neighbours[i % CLIENTS], 100 + nr);
+        if (i % 3 == 0)
+            *regions += change_region(&neighbours[i / 3 % CLIENTS]);
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
     return nr;
@@ -339,11 +441,12 @@ static void finish(void)
 int main(int argc, char **argv)
 {
     unsigned long seconds = argc > 1 ? strtoul(argv[1], NULL, 10) : 4;
-    uint64_t hits = 0, stored = 0, refused = 0;
-    unsigned replaced;
+    uint64_t hits = 0, stored = 0, refused = 0, moved = 0;
+    unsigned replaced, regions = 0;
 
     start();
-    replaced = disturb(clock_ns() + (seconds < SECONDS_MAX ? seconds : SECONDS_MAX) * NS_PER_S);
+    replaced =
+        disturb(clock_ns() + (seconds < SECONDS_MAX ? seconds : SECONDS_MAX) * NS_PER_S, &regions);
     __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
     pthread_join(mad, NULL);
     for (unsigned i = 0; i < CLIENTS; i++) {
@@ -351,9 +454,13 @@ int main(int argc, char **argv)
         hits += neighbours[i].hits;
         stored += neighbours[i].stored;
         refused += neighbours[i].refused;
+        moved += neighbours[i].moved;
     }
     finish();
-    printf("%lu hits right, %lu values stored, %lu refused, %u clients ended\n",
-           (unsigned long)hits, (unsigned long)stored, (unsigned long)refused, replaced);
-    return hits > 0 && stored > 0 && replaced > 0 ? 0 : 1;
+    printf(
+        "%lu hits right, %lu values stored, %lu refused, %lu blocks moved to a region and right, "
+        "%u clients ended, %u regions\n",
+        (unsigned long)hits, (unsigned long)stored, (unsigned long)refused, (unsigned long)moved,
+        replaced, regions);
+    return hits > 0 && stored > 0 && moved > 0 && replaced > 0 && regions > 0 ? 0 : 1;
 }

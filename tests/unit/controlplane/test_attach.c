@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "daemon.h"
+#include "kvrail/region.h"
 
 TestSuite(attach, .init = daemon_setup, .fini = daemon_teardown, .timeout = 60);
 
@@ -248,4 +249,138 @@ Test(attach, a_cold_restart_ends_all_clients)
     guest_attach(&other, ATTACH_READ);
     cr_assert_neq(other.offer.arena_id, arena);
     cr_assert_eq(guest.arena.sb->arena_id, arena, "what it has mapped stays");
+}
+
+/* Asks about a region of 8,192 bytes, and waits for the answer: an errno. */
+static uint32_t region(struct guest *asks, enum attach_region_op op, uint32_t number, int fd)
+{
+    struct attach_region wish = {.magic = ATTACH_MAGIC,
+                                 .version = ATTACH_VERSION,
+                                 .op = op,
+                                 .number = number,
+                                 .kind = KVR_REGION_MEMFD,
+                                 .size = 8192};
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {&wish, sizeof(wish)};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    struct attach_region_done done = {0};
+
+    if (fd >= 0) {
+        control.head.cmsg_level = SOL_SOCKET;
+        control.head.cmsg_type = SCM_RIGHTS;
+        control.head.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.head), &fd, sizeof(int));
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof(control);
+    }
+    cr_assert_eq(sendmsg(asks->conn, &msg, 0), (ssize_t)sizeof(wish));
+    cr_assert_eq(recv(asks->conn, &done, sizeof(done), 0), (ssize_t)sizeof(done));
+    cr_assert_eq(done.magic, ATTACH_MAGIC);
+    cr_assert_eq(done.op, op);
+    cr_assert_eq(done.number, number);
+    cr_assert(done.status == 0 || done.text[0]);
+    return done.status;
+}
+
+static json_t *device(json_t *answer)
+{
+    return json_array_get(json_object_get(json_object_get(answer, "result"), "gpus"), 0);
+}
+
+Test(attach, regions_are_handed_to_the_dataplane_and_listed)
+{
+    int fd = memfd_create("region", MFD_CLOEXEC);
+    json_t *answer;
+
+    write_file("client_regions: 2\n");
+    pid = start("ready", NULL);
+    json_decref(wait_state("ok"));
+    guest_attach(&guest, ATTACH_READ);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 3, fd), 0);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 3, fd), EEXIST);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 4, -1), EINVAL, "no descriptor");
+    cr_assert_eq(region(&guest, ATTACH_REGION_DROP, 4, -1), ENOENT);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 15, fd), 0);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 0, fd), EDQUOT, "client_regions");
+    answer = wait_clients(1);
+    cr_assert_eq(number_of(client_at(answer, 0), "regions"), 2);
+    cr_assert_eq(number_of(client_at(answer, 0), "region_bytes"), 16384);
+    json_decref(answer);
+    cr_assert_eq(region(&guest, ATTACH_REGION_DROP, 3, -1), 0);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 0, fd), 0);
+    answer = ask("{\"command\":\"gpu-list\"}\n");
+    cr_assert_str_eq(text_of(device(answer), "state"), "up");
+    cr_assert_str_eq(text_of(device(answer), "where"), "fake:0");
+    cr_assert_eq(number_of(device(answer), "jobs"), 3);
+    cr_assert_eq(number_of(device(answer), "load_bytes"), 3 * 8192);
+    json_decref(answer);
+    close(fd);
+}
+
+Test(attach, regions_have_a_limit_of_bytes)
+{
+    int fd = memfd_create("region", MFD_CLOEXEC);
+
+    write_file("client_region_bytes: 10000\n");
+    pid = start("ready", NULL);
+    json_decref(wait_state("ok"));
+    guest_attach(&guest, ATTACH_READ);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 0, fd), 0);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 1, fd), EDQUOT);
+    close(fd);
+}
+
+Test(attach, a_region_that_no_device_takes_is_said_and_its_number_is_free_again)
+{
+    int fd = memfd_create("region", MFD_CLOEXEC);
+
+    write_file("");
+    pid = start("without-devices", NULL);
+    json_decref(wait_state("ok"));
+    guest_attach(&guest, ATTACH_READ);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 0, fd), ENODEV);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 0, fd), ENODEV);
+    cr_assert_eq(region(&guest, ATTACH_REGION_DROP, 0, -1), ENOENT);
+    close(fd);
+}
+
+Test(attach, the_next_dataplane_is_told_of_all_regions)
+{
+    int fd = memfd_create("region", MFD_CLOEXEC);
+    json_t *answer;
+    json_int_t jobs = 0;
+
+    write_file("");
+    pid = start("ready", NULL);
+    json_decref(wait_state("ok"));
+    guest_attach(&guest, ATTACH_READ);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 0, fd), 0);
+    cr_assert_eq(region(&guest, ATTACH_REGION_ADD, 1, fd), 0);
+    json_decref(ask("{\"command\":\"restart\"}\n"));
+    for (unsigned i = 0; i < 250 && jobs < 4; i++) {
+        answer = ask("{\"command\":\"gpu-list\"}\n");
+        jobs = number_of(device(answer), "jobs");
+        json_decref(answer);
+        poll(NULL, 0, 20);
+    }
+    cr_assert_eq(jobs, 4, "two by each");
+    cr_assert_eq(region(&guest, ATTACH_REGION_DROP, 1, -1), 0);
+    close(fd);
+}
+
+Test(attach, nonsense_about_regions_ends_a_client)
+{
+    struct attach_region wish = {
+        .magic = ATTACH_MAGIC, .version = ATTACH_VERSION, .op = 1, .number = KVR_REGIONS_MAX};
+
+    write_file("");
+    pid = start("ready", NULL);
+    json_decref(wait_state("ok"));
+    guest_attach(&guest, ATTACH_READ);
+    cr_assert_eq(send(guest.conn, &wish, sizeof(wish), 0), (ssize_t)sizeof(wish));
+    cr_assert(guest_hung_up(&guest));
+    json_decref(wait_clients(0));
 }

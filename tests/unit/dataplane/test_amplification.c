@@ -85,6 +85,12 @@ static void add(struct message *m, unsigned opcode)
     case KVR_STORE:
         message_store(m, "x", 0, 5000, 0, 0);
         break;
+    case KVR_LOAD:
+        message_load(m, "stored", 0, 0, UINT64_MAX);
+        break;
+    case KVR_SAVE:
+        message_save(m, "x", 0, UINT64_MAX, 0);
+        break;
     default:
         message_key(m, opcode, "stored", 0, 0, NULL);
     }

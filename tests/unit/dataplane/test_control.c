@@ -193,6 +193,51 @@ Test(control, descriptors_that_no_line_takes_are_closed)
     cr_assert_eq(control_wait(1000, -1, &command), CONTROL_TICK);
 }
 
+Test(control, a_region_comes_with_the_descriptor_that_its_kind_has)
+{
+    int pipes[2];
+    char line[256] = "region-add 7 3 2 8192 ";
+
+    cr_assert_eq(pipe(pipes), 0);
+    tell_with("region-add 7 3 1 8192 -\n", &pipes[1], 1);
+    cr_assert_eq(control_wait(1000, -1, &command), CONTROL_REGION_ADD);
+    cr_assert_eq(command.client.id, 7);
+    cr_assert_eq(command.region, 3);
+    cr_assert_eq(command.handle.kind, GPU_HANDLE_MEMFD);
+    cr_assert_eq(command.handle.size, 8192);
+    cr_assert_eq(write(command.handle.fd, "x", 1), 1);
+    close(command.handle.fd);
+    for (unsigned i = 0; i < GPU_HANDLE_MAX; i++)
+        snprintf(line + strlen(line), 3, "%02x", 255 - i);
+    strcat(line, "\n");
+    tell(line);
+    cr_assert_eq(control_wait(1000, -1, &command), CONTROL_REGION_ADD);
+    cr_assert_eq(command.handle.kind, GPU_HANDLE_CUDA_IPC);
+    cr_assert_eq(command.handle.fd, -1);
+    for (unsigned i = 0; i < GPU_HANDLE_MAX; i++)
+        cr_assert_eq(command.handle.bytes[i], 255 - i);
+    tell("region-drop 7 3\n");
+    cr_assert_eq(control_wait(1000, -1, &command), CONTROL_REGION_DROP);
+    cr_assert_eq(command.client.id, 7);
+    cr_assert_eq(command.region, 3);
+}
+
+Test(control, a_region_that_makes_no_sense_is_no_command_and_its_descriptor_is_closed)
+{
+    static const char *const lines[] = {"region-add 7 3 1 8192\n",    "region-add 7 3 0 8192 -\n",
+                                        "region-add 7 3 4 8192 -\n",  "region-add 7 3 2 8192 abc\n",
+                                        "region-add 7 3 2 8192 0x\n", "region-drop 7\n"};
+    unsigned before = open_descriptors();
+
+    for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        tell_with(lines[i], &peer, i < 5);
+        cr_assert_eq(control_wait(1000, -1, &command), CONTROL_TICK, "%s", lines[i]);
+        cr_assert_eq(open_descriptors(), before, "%s", lines[i]);
+    }
+    tell("region-add 7 3 1 8192 -\n");
+    cr_assert_eq(control_wait(1000, -1, &command), CONTROL_TICK, "no descriptor");
+}
+
 Test(control, another_descriptor_wakes_it)
 {
     int pipes[2];

@@ -7,6 +7,7 @@
 #include "dataplane/parse.h"
 #include "message.h"
 #include "shm/partition.h"
+#include "shm/segment.h"
 
 #define SESSION 77u
 
@@ -117,9 +118,11 @@ Test(parse, takes_the_ops_of_clients_on_this_host)
     message_end_place(&m, KVR_SEAL, 5ull << 32 | 7, 1, 99);
     message_end_place(&m, KVR_DROP, 5ull << 32 | 7, 1, 0);
     message_store(&m, "key", 1ull << 40, 70000, 1, 0);
+    message_load(&m, "key", 1, 0, UINT64_MAX);
+    message_save(&m, "key", 1, UINT64_MAX, KVR_PUT_ADD);
     message_seal(&m);
     cr_assert_eq(parse(), PARSE_OK);
-    cr_assert_eq(request.nr_mutations, 3);
+    cr_assert_eq(request.nr_mutations, 5);
     cr_assert_eq(request.kinds, OPS_LOCAL);
     cr_assert_eq(request.ops[0].partition, hash_partition(hash_key("key", 3, 42), 4));
     cr_assert_eq(request.ops[1].partition, 3, "where the datagram belongs");
@@ -151,6 +154,40 @@ Test(parse, refuses_places_with_fields_out_of_range)
     message_seal(&m);
     poke8(RECORD + offsetof(struct kvr_op, size), sizeof(struct kvr_store_req) + 16);
     refused_with(KVR_BAD_LENGTH, DROP_bad_length);
+}
+
+static void refused_load(uint32_t at, uint16_t value, enum kvr_status status,
+                         enum drop_reason reason)
+{
+    begin();
+    message_load(&m, "key", 0, 0, UINT64_MAX);
+    message_seal(&m);
+    poke16(RECORD + at, value);
+    refused_with(status, reason);
+}
+
+Test(parse, refuses_loads_and_saves_with_fields_out_of_range)
+{
+    refused_load(offsetof(struct kvr_load_req, region), KVR_REGIONS_MAX, KVR_BAD_FIELD,
+                 DROP_bad_field);
+    refused_load(offsetof(struct kvr_load_req, word), SEGMENT_WORDS, KVR_BAD_FIELD, DROP_bad_field);
+    refused_load(offsetof(struct kvr_load_req, first_layer), 1, KVR_BAD_FIELD, DROP_bad_field);
+    refused_load(offsetof(struct kvr_op, size), sizeof(struct kvr_load_req) + 16, KVR_BAD_LENGTH,
+                 DROP_bad_length);
+    begin();
+    message_save(&m, "key", KVR_REGIONS_MAX, UINT64_MAX, 0);
+    message_seal(&m);
+    refused_with(KVR_BAD_FIELD, DROP_bad_field);
+    begin();
+    message_save(&m, "key", 0, UINT64_MAX, 0);
+    message_seal(&m);
+    poke32(RECORD + offsetof(struct kvr_save_req, ttl_ms), PARTITION_TTL_MAX_MS + 1);
+    refused_with(KVR_BAD_FIELD, DROP_bad_field);
+    begin();
+    message_save(&m, "key", 0, UINT64_MAX, 0);
+    message_seal(&m);
+    poke32(RECORD + offsetof(struct kvr_save_req, zero), 1);
+    refused_with(KVR_BAD_FIELD, DROP_bad_field);
 }
 
 Test(parse, drops_what_is_no_kvrail_request_without_an_answer)

@@ -74,3 +74,23 @@ Test(queue, a_filter_keeps_the_order_of_what_stays)
     cr_assert_eq(count_in_order(&queue), JOBS / 2);
     queue_destroy(&queue);
 }
+
+Test(queue, jobs_that_take_turns_send_a_layer_of_each_before_the_next)
+{
+    struct queue queue;
+
+    cr_assert_eq(queue_create(&queue, 8), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        jobs[i] = (struct gpu_job){.order = i, .deadline_ns = i == 3 ? 9 : 5, .by_layer = true};
+        queue_push(&queue, &jobs[i]);
+    }
+    for (unsigned layer = 0; layer < 5; layer++)
+        for (unsigned i = 0; i < 3; i++) {
+            cr_assert_eq(queue_top(&queue), &jobs[i], "layer %u", layer);
+            jobs[i].layers_sent++;
+            queue_turn(&queue);
+        }
+    for (unsigned i = 0; i < 4; i++)
+        cr_assert_eq(queue_pop(&queue), &jobs[i], "then the later deadline");
+    queue_destroy(&queue);
+}

@@ -65,6 +65,8 @@ Test(segment, is_laid_out_without_overlap_and_ends_where_its_file_does)
 
     cr_assert_eq(segment_create(&small, 42, &segment), 0);
     end = (uint8_t *)segment.header + sizeof(struct segment_header);
+    cr_assert_eq((uint8_t *)segment.words, end);
+    end += SEGMENT_WORDS * 8;
     cr_assert_eq((uint8_t *)segment.slots, end);
     end += 128 * 8;
     for (unsigned i = 0; i < 3; i++) {

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `kvrail gpu list`: the devices that move blocks between the cache and clients' memory. One
+ * thread. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/cli.h"
+#include "tools/ctl.h"
+#include "tools/table.h"
+#include "tools/units.h"
+
+static const struct cli_option options[] = {{0}};
+
+static double real(const json_t *row, const char *name)
+{
+    return json_number_value(json_object_get(row, name));
+}
+
+static void row_show(struct table *table, const json_t *row)
+{
+    uint64_t lost =
+        ctl_number(row, "expired") + ctl_number(row, "canceled") + ctl_number(row, "failed");
+
+    table_row(
+        table,
+        "%llu\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t%.0f %%\t%llu\t%llu\t%llu\t%llu\t%s\t%s\t"
+        "%llu",
+        (unsigned long long)ctl_number(row, "gpu"), ctl_text(row, "state"), ctl_text(row, "name"),
+        ctl_text(row, "where"), units_bytes(ctl_number(row, "memory_free")).s,
+        units_bytes(ctl_number(row, "memory_total")).s, units_rate(real(row, "load_bytes_s")).s,
+        units_rate(real(row, "store_bytes_s")).s, 100 * real(row, "load_busy"),
+        100 * real(row, "store_busy"), (unsigned long long)ctl_number(row, "jobs_waiting"),
+        (unsigned long long)ctl_number(row, "jobs_running"),
+        (unsigned long long)ctl_number(row, "jobs"), (unsigned long long)lost,
+        units_bytes(ctl_number(row, "load_bytes")).s, units_bytes(ctl_number(row, "store_bytes")).s,
+        (unsigned long long)ctl_number(row, "failures"));
+}
+
+static void show(const json_t *gpus)
+{
+    struct table *table =
+        table_create(">gpu|state|name|where|>free|>memory|>load|>store|>load busy|>store busy|"
+                     ">waiting|>running|>jobs|>not done|>loaded|>stored|>failures");
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(gpus, i, row) row_show(table, row);
+    table_print(table, stdout);
+    table_destroy(table);
+}
+
+static int list(struct cli *cli)
+{
+    json_t *result = NULL;
+    int code = ctl_ask(cli, "gpu-list", NULL, &result);
+    const json_t *gpus;
+
+    if (code != CLI_OK)
+        return code;
+    gpus = json_object_get(result, "gpus");
+    if (cli->json)
+        cli_print_json(json_incref(result));
+    else if (json_array_size(gpus) == 0)
+        printf("no devices (gpu: %s)\n", ctl_text(result, "setting"));
+    else
+        show(gpus);
+    json_decref(result);
+    return CLI_OK;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    int id;
+
+    while ((id = cli_getopt(cli, argc, argv)) > 0)
+        continue;
+    if (id == CLI_STOP)
+        return cli->exit_code;
+    if (argc == optind + 1 && strcmp(argv[optind], "list") == 0)
+        return list(cli);
+    return cli_usage(cli, "say 'list'");
+}
+
+const struct cli_command cmd_gpu = {
+    .name = "gpu",
+    .arguments = "list",
+    .summary = "devices that move blocks between the cache and clients' memory",
+    .options = options,
+    .run = run,
+};
