@@ -31,11 +31,9 @@ static bool small_same(const uint8_t *cache, const struct gpu_job *job)
 Test(batches, small_jobs_that_wait_together_go_together, .timeout = 60)
 {
     struct gpu_job plugs[2], jobs[32];
-    uint64_t before;
 
     rig_open(&rig, &PLUGGED);
     rig_plug(&rig, plugs);
-    before = rig_stats(&rig, 0).batches;
     for (unsigned i = 0; i < 32; i++) {
         jobs[i] = small_job(i);
         rig_push(&rig, &jobs[i]);
@@ -45,7 +43,7 @@ Test(batches, small_jobs_that_wait_together_go_together, .timeout = 60)
         cr_assert_eq(rig_pop(&rig)->status, KVR_OK);
     for (unsigned i = 0; i < 32; i++)
         cr_assert(small_same(rig.paged.cache, &jobs[i]));
-    cr_assert_eq(rig_stats(&rig, 0).batches - before, 1);
+    cr_assert_eq(rig_stats(&rig, 0).batches, 3, "one, and a plug each");
     rig_close(&rig);
 }
 
@@ -130,11 +128,9 @@ Test(batches, an_idle_lane_waits_no_longer_than_it_was_told, .timeout = 60)
 Test(batches, moves_and_loads_share_a_lane_but_no_batch, .timeout = 60)
 {
     struct gpu_job plugs[2], jobs[20];
-    uint64_t before;
 
     rig_open(&rig, &PLUGGED);
     rig_plug(&rig, plugs);
-    before = rig_stats(&rig, 0).batches;
     for (unsigned i = 0; i < 20; i++) {
         jobs[i] = small_job(i);
         if (i % 2) {
@@ -152,6 +148,6 @@ Test(batches, moves_and_loads_share_a_lane_but_no_batch, .timeout = 60)
         cr_assert(small_same(rig.paged.cache, &jobs[i]));
         cr_assert_arr_eq(rig.paged.cache + jobs[i + 1].region_off, jobs[i].near, SMALL);
     }
-    cr_assert_eq(rig_stats(&rig, 0).batches - before, 20);
+    cr_assert_eq(rig_stats(&rig, 0).batches, 22);
     rig_close(&rig);
 }
