@@ -4,10 +4,12 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -391,4 +393,25 @@ Test(transfer, serves_the_example)
     cr_assert_not_null(example);
     snprintf(command, sizeof(command), "%s %s > /dev/null", example, engine_url);
     cr_assert_eq(system(command), 0);
+}
+
+Test(transfer, a_server_that_hangs_is_given_up_in_time_and_moves_nothing_when_it_goes_on)
+{
+    struct kvr_transfer transfer = of(NR);
+    struct timespec pause = {.tv_nsec = 200000000};
+
+    store_all(NR);
+    transfer.timeout_ms = 300;
+    cr_assert_eq(kill(engine_child.pid, SIGSTOP), 0);
+    cr_assert_eq(kvr_load(client, &transfer), KVR_TIMEOUT);
+    cr_assert_eq(transfer.nr_done, 0);
+    cr_assert_eq(kill(engine_child.pid, SIGCONT), 0);
+    /* What was left in the rings is taken now, and its time is over. */
+    cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
+    nanosleep(&pause, NULL);
+    cr_assert_eq(touched(), 0);
+    transfer.timeout_ms = 0;
+    cr_assert_eq(kvr_load(client, &transfer), KVR_OK);
+    cr_assert_eq(transfer.prefix, NR);
+    cr_assert_eq(kvr_region_forget(client, region), KVR_OK);
 }
