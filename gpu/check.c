@@ -62,6 +62,7 @@ enum kvr_status job_check(struct gpu_job *job, unsigned nr_devices)
     if (job->direction == GPU_MOVE ? !fits(&job->from_form, job->from, job->from_off)
                                    : job->near_len != packed_len)
         return KVR_BAD_RANGE;
+    job->lost = job_lost(job);
     job->layer_bytes = packed_len / job->form.nr_layers;
     job->bytes = (uint64_t)job->form.nr_kinds * job->form.nr_pieces * job->form.piece_bytes *
                  job_layers(job);

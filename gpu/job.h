@@ -55,6 +55,7 @@ struct gpu_job {
     struct gpu_job *next;
     uint64_t order;       /* of arrival at the device */
     uint32_t layer_bytes; /* of one layer, over the link */
+    uint32_t lost;        /* how often its regions had lost their bytes when it was pushed */
     uint16_t producer;
     uint16_t layers_sent; /* done or in flight */
     uint16_t turn;        /* by_layer: layers sent when it took its place in the queue */
@@ -62,12 +63,19 @@ struct gpu_job {
     bool begun, canceled;
 };
 
-/* How a job ends.
- * OK         every layer is where it belongs
- * CANCELED   its owner is gone, or the fleet ends; layers_done may be more than 0
- * EXPIRED    the deadline had passed before it began; after a move, before it went on
- * BAD_FIELD  a field outside its range: direction, priority, device, region, layers, a form that is
- *            not form_valid, an offset that is no multiple of 16, GPU_MOVE of unlike forms or with
- * a conversion; or the region is not in the device that it asks for BAD_RANGE  the form reaches
- * beyond the region, or makes other than near_len bytes INTERNAL   no device is left that could do
- * it, or two failed while it was in flight */
+/* How a job ends:
+ *
+ * - OK: every layer is where it belongs.
+ *
+ * - CANCELED: its owner is gone, or the fleet ends; layers_done may be more than 0.
+ *
+ * - EXPIRED: the deadline had passed before it began; after a move, before it went on.
+ *
+ * - BAD_FIELD: a field outside its range: direction, priority, device, region, layers, a form that
+ *   is not form_valid, an offset that is no multiple of 16, GPU_MOVE of unlike forms or with a
+ *   conversion; or the region is not in the device that it asks for.
+ *
+ * - BAD_RANGE: the form reaches beyond the region, or makes other than near_len bytes.
+ *
+ * - INTERNAL: no device is left that could do it, two failed while it was in flight, or a region
+ *   has lost its bytes since it was pushed (layers_done, too, may be gone). */

@@ -81,6 +81,10 @@ bool lane_refuses(struct worker *worker, struct gpu_job *job, uint64_t now_ns)
         worker_end(worker, job, KVR_EXPIRED, now_ns);
         return true;
     }
+    if (job_lost(job) != job->lost) {
+        worker_end(worker, job, KVR_INTERNAL, now_ns);
+        return true;
+    }
     /* A region that did not survive the reset. */
     if (region_address(job->region, worker->index) &&
         (job->direction != GPU_MOVE || region_address(job->from, worker->index)))

@@ -117,6 +117,13 @@ static inline unsigned job_lane(const struct gpu_job *job)
     return job->direction == GPU_STORE ? 1 : 0;
 }
 
+/* See gpu_region_lost. */
+static inline uint32_t job_lost(const struct gpu_job *job)
+{
+    return gpu_region_lost(job->region) +
+           (job->direction == GPU_MOVE ? gpu_region_lost(job->from) : 0);
+}
+
 static inline uint64_t job_link_bytes(const struct gpu_job *job, unsigned layers)
 {
     return (uint64_t)job->layer_bytes * layers;

@@ -278,6 +278,28 @@ Test(devices, a_region_that_came_while_a_device_was_down_is_there_when_it_is_up)
     rig_close(&rig);
 }
 
+/* Two of four layers were there, and are not any more. */
+Test(devices, a_job_whose_region_lost_its_bytes_is_not_done)
+{
+    struct gpu_region *pool;
+    struct gpu_job job;
+
+    rig_open(&rig, &(struct rig_options){.batch_bytes = 1});
+    cr_assert_eq(gpu_region_alloc(rig.fleet, 0, 1 << 20, &pool), 0);
+    job = paged_job(&rig.paged, 1);
+    job.region = pool;
+    job.form.kind_step = 4096;
+    job.form.layer_step = 8192;
+    gpu_host_fail_after(device(0), 2, 0);
+    cr_assert_eq(rig_run(&rig, &job), KVR_INTERNAL);
+    cr_assert_eq(gpu_region_lost(pool), 1);
+    cr_assert_eq(job.layers_done, 2);
+    rig_await_state(&rig, 0, GPU_UP);
+    cr_assert_eq(rig_run(&rig, &job), KVR_OK, "one that is pushed now");
+    gpu_region_close(rig.fleet, pool);
+    rig_close(&rig);
+}
+
 /* No descriptor is to be had for its memory when the device comes back. */
 Test(devices, a_region_that_does_not_survive_a_reset_takes_no_jobs)
 {
