@@ -172,6 +172,7 @@ static int describe(struct gpu_device *device)
     device->numa_node = numa_node_of(device->where);
     if (!driver->DeviceTotalMem(&total, device->handle))
         device->memory_total = total;
+    device->has_batch = driver->copy_batch_13 || driver->copy_batch_12;
     device->pitch_max = (size_t)attribute(device, CU_DEVICE_ATTRIBUTE_MAX_PITCH);
     return vmm_describe(device);
 }

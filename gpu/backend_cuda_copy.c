@@ -2,6 +2,9 @@
 /* Copies by the copy engines, in the fewest calls: pieces that lie together as one, many as a
  * batch where the driver has that, a regular strip as a plane of rows. A copy from or to host
  * memory stays within one registration, as the driver wants it. Worker only. */
+#include <errno.h>
+
+#include "base/log.h"
 #include "gpu/cuda_device.h"
 
 int cuda_copy_bytes(struct gpu_device *device, struct cuda_lane *lane, enum gpu_direction direction,
@@ -19,33 +22,53 @@ int cuda_copy_bytes(struct gpu_device *device, struct cuda_lane *lane, enum gpu_
     return cuda_result(device, result, "copy");
 }
 
-static bool has_batch(const struct gpu_device *device)
-{
-    return device->driver->copy_batch_13 || device->driver->copy_batch_12;
-}
-
-int cuda_copy_flush(struct gpu_device *device, struct cuda_lane *lane, enum gpu_direction direction)
+static CUresult copy_batch(const struct cuda_driver *driver, struct cuda_lane *lane, size_t nr)
 {
     CUmemcpyAttributes attributes = {.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM};
-    const struct cuda_driver *driver = device->driver;
     struct cuda_copies *copies = &lane->copies;
-    size_t first = 0, failed, nr = copies->nr;
-    bool store = direction == GPU_STORE;
-    CUresult result;
+    size_t first = 0, failed;
 
-    copies->nr = 0;
-    if (nr == 0)
-        return 0;
-    if (nr == 1)
-        return cuda_copy_bytes(device, lane, direction, store ? copies->to[0] : copies->from[0],
-                               store ? copies->from[0] : copies->to[0], copies->sizes[0]);
     if (driver->copy_batch_13)
-        result = driver->copy_batch_13(copies->to, copies->from, copies->sizes, nr, &attributes,
-                                       &first, 1, lane->stream);
-    else
-        result = driver->copy_batch_12(copies->to, copies->from, copies->sizes, nr, &attributes,
-                                       &first, 1, &failed, lane->stream);
-    return cuda_result(device, result, "copy a batch");
+        return driver->copy_batch_13(copies->to, copies->from, copies->sizes, nr, &attributes,
+                                     &first, 1, lane->stream);
+    return driver->copy_batch_12(copies->to, copies->from, copies->sizes, nr, &attributes, &first,
+                                 1, &failed, lane->stream);
+}
+
+static int copy_each(struct gpu_device *device, struct cuda_lane *lane,
+                     enum gpu_direction direction, size_t nr)
+{
+    const struct cuda_copies *copies = &lane->copies;
+    bool store = direction == GPU_STORE;
+    int rc = 0;
+
+    for (size_t i = 0; i < nr && !rc; i++)
+        rc = cuda_copy_bytes(device, lane, direction, store ? copies->to[i] : copies->from[i],
+                             store ? copies->from[i] : copies->to[i], copies->sizes[i]);
+    return rc;
+}
+
+/* A batch that is refused is copied piece by piece, some of it perhaps again. If that works the
+ * device takes no batches, and is not asked for another. */
+int cuda_copy_flush(struct gpu_device *device, struct cuda_lane *lane, enum gpu_direction direction)
+{
+    size_t nr = lane->copies.nr;
+    CUresult result;
+    int rc;
+
+    lane->copies.nr = 0;
+    if (nr <= 1)
+        return copy_each(device, lane, direction, nr);
+    result = copy_batch(device->driver, lane, nr);
+    if (result == CUDA_SUCCESS || cuda_errno(result) == -EIO)
+        return cuda_result(device, result, "copy a batch");
+    rc = copy_each(device, lane, direction, nr);
+    if (!rc) {
+        device->has_batch = false;
+        log_warning("gpu %s: takes no batches of copies (error %d): one call for each piece",
+                    device->where, (int)result);
+    }
+    return rc;
 }
 
 static int copy_collect(struct gpu_device *device, struct cuda_lane *lane,
@@ -74,7 +97,7 @@ static int copy_piece(struct gpu_device *device, struct cuda_lane *lane,
 
         if (direction != GPU_MOVE)
             run = cuda_ranges_run(device, near, len, &registered);
-        if (registered && has_batch(device))
+        if (registered && device->has_batch)
             rc = copy_collect(device, lane, direction, near, at, run);
         else
             rc = cuda_copy_bytes(device, lane, direction, near, at, run);
@@ -130,7 +153,7 @@ int cuda_copy_strip(struct gpu_device *device, struct cuda_lane *lane, enum gpu_
     if (strip->near_step == strip->piece_bytes && strip->device_step == strip->piece_bytes)
         return copy_piece(device, lane, direction, strip->near, strip->device,
                           (size_t)strip->piece_bytes * strip->nr_pieces);
-    if (!has_batch(device) && strip->nr_pieces > 1 && is_plane(device, direction, strip))
+    if (!device->has_batch && strip->nr_pieces > 1 && is_plane(device, direction, strip))
         return copy_plane(device, lane, direction, strip);
     for (uint32_t i = 0; i < strip->nr_pieces && !rc; i++)
         rc = copy_piece(device, lane, direction, strip->near + i * strip->near_step,

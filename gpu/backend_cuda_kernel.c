@@ -17,26 +17,33 @@ extern const unsigned kernels_image_len;
 #define BLOCKS_OVER_BUS 64u
 #define BLOCKS_INSIDE 512u
 
+void cuda_kernels_refuse(struct gpu_device *device)
+{
+    device->no_kernels = true;
+    device->has_kernels = false;
+    log_warning("gpu %s: kernels do not run: copy engines only, no conversions", device->where);
+}
+
 int cuda_kernels_load(struct gpu_device *device)
 {
     static const char *const names[] = KERNEL_NAMES;
     const struct cuda_driver *driver = device->driver;
     CUmodule module;
-    int rc = 0;
+    int rc;
 
     device->has_kernels = false;
-    if (kernels_image_len == 0)
+    if (kernels_image_len == 0 || device->no_kernels)
         return 0;
     rc = cuda_result(device, driver->ModuleLoadData(&module, kernels_image), "load kernels");
-    if (rc && rc != -EIO) {
-        log_warning("gpu %s: no kernels: only copy engines, no conversion", device->where);
-        return 0;
-    }
     for (unsigned i = 0; i < KERNELS && !rc; i++)
         rc = cuda_result(device, driver->ModuleGetFunction(&device->kernels[i], module, names[i]),
                          "find a kernel");
     device->has_kernels = !rc;
-    return rc;
+    if (rc == -EIO)
+        return rc;
+    if (rc)
+        cuda_kernels_refuse(device);
+    return 0;
 }
 
 static enum kernel kernel_of(enum gpu_direction direction, const struct gpu_strip *strip)

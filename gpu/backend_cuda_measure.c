@@ -89,9 +89,6 @@ static int measure_crossover(const struct measure *m, uint32_t *gather_below)
     uint32_t piece;
     int rc = 0;
 
-    *gather_below = 0;
-    if (!m->device->has_kernels || !cuda_ranges_reach(m->device, (uintptr_t)m->host, MEASURE_BYTES))
-        return 0;
     for (piece = PIECE_LEAST; piece <= PIECE_MOST; piece *= 2) {
         rc = measure_pieces(m, piece, cuda_copy_strip, &by_engine);
         if (!rc)
@@ -100,6 +97,27 @@ static int measure_crossover(const struct measure *m, uint32_t *gather_below)
             break;
     }
     *gather_below = piece == PIECE_LEAST ? 0 : piece;
+    return rc;
+}
+
+/* Where kernels do not run this is found out here, and not by a job. */
+static int measure_kernels(const struct measure *m, uint32_t *gather_below)
+{
+    struct gpu_device *device = m->device;
+    bool reach = cuda_ranges_reach(device, (uintptr_t)m->host, MEASURE_BYTES);
+    uint64_t ns;
+    int rc = 0;
+
+    if (device->has_kernels && reach)
+        rc = measure_pieces(m, PIECE_LEAST, cuda_kernel_strip, &ns);
+    if (rc && rc != -EIO) {
+        cuda_kernels_refuse(device);
+        rc = 0;
+    }
+    if (!rc && device->has_kernels && reach && *gather_below == 0)
+        return measure_crossover(m, gather_below);
+    if (!device->has_kernels)
+        *gather_below = 0;
     return rc;
 }
 
@@ -122,10 +140,9 @@ int cuda_measure(struct gpu_device *device, uint32_t gather_below)
         rc = measure_peak(&m, GPU_LOAD, &device->load_bytes_s);
     if (!rc)
         rc = measure_peak(&m, GPU_STORE, &device->store_bytes_s);
-    if (!rc && gather_below == 0)
-        rc = measure_crossover(&m, &device->gather_below);
-    else if (!rc && device->has_kernels)
-        device->gather_below = gather_below;
+    device->gather_below = gather_below;
+    if (!rc)
+        rc = measure_kernels(&m, &device->gather_below);
     cuda_free(device, &m.memory);
 unregister:
     cuda_unregister(device, m.host, MEASURE_BYTES);

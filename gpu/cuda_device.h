@@ -47,6 +47,8 @@ struct gpu_device {
     bool has_vmm;       /* memory that can be exported as a descriptor */
     size_t granularity; /* of it */
     size_t pitch_max;   /* of a copy of a strip in one call */
+    bool has_batch;     /* worker; false when the driver has refused a batch that could be copied */
+    bool no_kernels;    /* open; they do not run here */
 
     pthread_rwlock_t lock;
     uint32_t failed;   /* atomic: whoever sees it; reset clears it */
@@ -108,6 +110,8 @@ int cuda_copy_bytes(struct gpu_device *device, struct cuda_lane *lane, enum gpu_
 
 /* backend_cuda_kernel.c: kernels. */
 int cuda_kernels_load(struct gpu_device *device);
+/* From now on there are none. */
+void cuda_kernels_refuse(struct gpu_device *device);
 /* All of near is in reach. */
 int cuda_kernel_strip(struct gpu_device *device, struct cuda_lane *lane,
                       enum gpu_direction direction, const struct gpu_strip *strip);

@@ -65,7 +65,8 @@ def _figures(runs: list[dict]) -> list[Figure]:
         for key, kvrail, reference, target in _ratios(said):
             each.setdefault(key, []).append((kvrail, reference, target))
     names = {"peak": "one pinned copy", "single": f"a {runs[0]['reference']} for each piece"}
-    return [Figure(f"device {runs[0]['device']}: {direction}, pieces of {piece >> 10} KiB",
+    return [Figure(f"device {runs[0]['device']}: {direction}, pieces of {piece >> 10} KiB"
+                   + (", against single calls" if against == "single" else ""),
                    median([row[0] for row in rows]), "bytes/s", median([row[1] for row in rows]),
                    names[against], rows[0][2], ratio=median([row[0] / row[1] for row in rows]))
             for (direction, piece, against), rows in each.items()]

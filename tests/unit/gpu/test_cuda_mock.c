@@ -232,6 +232,39 @@ static bool small_pieces_take_one_launch(void)
     return true;
 }
 
+static bool batches_that_are_refused_go_piece_by_piece(void)
+{
+    struct fake_cuda_counts used;
+
+    setenv("FAKE_CUDA_NO_BATCH", "1", 1);
+    CHECK(pieces_go_in("13000", &used));
+    CHECK(used.planes == 1 && used.batches == 0);
+    return true;
+}
+
+static bool kernels_that_do_not_run_leave_the_engines(void)
+{
+    struct gpu_device *device;
+    struct gpu_memory memory;
+    struct gpu_strip strip;
+    uint64_t ticket;
+
+    setenv("FAKE_CUDA_NO_KERNELS", "1", 1);
+    device = open_device(0, &kernels);
+    CHECK(device && cuda->alloc(device, 2 * LEN, &memory) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK(cuda->host_register(device, host, LEN) == 0);
+        CHECK(round_trip(device, &memory, 10 + i));
+        strip = strip_of(&memory);
+        strip.conversion = (struct kvr_conversion){8, KVR_BF16, 128};
+        CHECK(cuda->submit(device, 1, GPU_STORE, &strip, 1, &ticket) == -ENOTSUP);
+        CHECK(cuda->reset(device) == 0);
+        CHECK(cuda->alloc(device, 2 * LEN, &memory) == 0);
+    }
+    cuda->close(device);
+    return true;
+}
+
 /* The mock refuses a copy that is in two registrations, or only partly in one. */
 static bool copies_stay_within_registrations(const struct gpu_device_options *options)
 {
@@ -464,7 +497,9 @@ static const struct {
     {"pieces go in batches of the first form, too", pieces_go_in_batches_of_the_first_form_too},
     {"a strip is one call where there are no batches",
      a_strip_is_one_call_where_there_are_no_batches},
+    {"batches that are refused go piece by piece", batches_that_are_refused_go_piece_by_piece},
     {"small pieces take one launch", small_pieces_take_one_launch},
+    {"kernels that do not run leave the engines", kernels_that_do_not_run_leave_the_engines},
     {"copies by engine stay within registrations", copies_by_engine_stay_within_registrations},
     {"copies without batches stay within registrations",
      copies_without_batches_stay_within_registrations},
