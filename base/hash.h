@@ -11,9 +11,24 @@ struct key_hash {
     uint64_t lo, hi;
 };
 
+/* Of HASH_COMMON bytes, as most keys are: with a length that is known to the compiler it takes half
+ * the instructions, fewer in a loop. */
+#define HASH_COMMON 16u
+static inline __attribute__((always_inline)) struct key_hash hash_common_key(const void *key,
+                                                                             uint64_t seed)
+{
+    XXH128_hash_t h = XXH3_128bits_withSeed(key, HASH_COMMON, seed);
+
+    return (struct key_hash){.lo = h.low64, .hi = h.high64};
+}
+
 static inline struct key_hash hash_key(const void *key, size_t len, uint64_t seed)
 {
-    XXH128_hash_t h = XXH3_128bits_withSeed(key, len, seed);
+    XXH128_hash_t h;
+
+    if (len == HASH_COMMON)
+        return hash_common_key(key, seed);
+    h = XXH3_128bits_withSeed(key, len, seed);
     return (struct key_hash){.lo = h.low64, .hi = h.high64};
 }
 
@@ -21,6 +36,8 @@ static inline struct key_hash hash_key(const void *key, size_t len, uint64_t see
  */
 static inline unsigned hash_partition(struct key_hash hash, unsigned nr_partitions)
 {
+    if (nr_partitions == 1)
+        return 0;
     /* The same where it is a power of two, without a division. */
     if ((nr_partitions & (nr_partitions - 1)) == 0)
         return (unsigned)hash.hi & (nr_partitions - 1);

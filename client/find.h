@@ -2,9 +2,9 @@
 /* One key in the mapped index, step by step. Inline: a hit is all of it and takes about as long as
  * two misses of the CPU's caches.
  *
- * The short way of a hit reads the bucket without its version: whichever block the tag leads to is
- * held first, and only when it is held, so that its descriptor cannot change hands, is it asked
- * whether it is sealed and has the key. All else, misses too, goes by index_look. */
+ * The short way of a hit (shm/glance.h): the descriptor is read, its block named in a slot, then
+ * its first word read once more, after a fence: if it is the same the block is held. All else,
+ * misses too, goes by index_look. */
 #pragma once
 
 #include <string.h>
@@ -12,8 +12,7 @@
 #include "client/local.h"
 #include "client/order.h"
 #include "client/pack.h"
-#include "shm/bucket.h"
-#include "shm/index.h"
+#include "shm/glance.h"
 
 #define PIN_TRIES 8u
 
@@ -25,131 +24,48 @@ enum found {
 };
 
 struct probe {
-    uint64_t lo; /* of the key's hash; apart, so that no compiler makes one store of both halves
-                  * that come in two registers: the load after it would wait */
-    const void *key;
-    uint64_t hi;
-    const struct part_map *map;
-    const struct bucket *bucket;
-    uint32_t key_len;
-    uint32_t partition;
-    uint32_t block, generation; /* where the tag led to; BLOCK_NONE = nowhere */
-    uint32_t slot;              /* that names it; HAZARD_NONE = none */
+    struct glance glance;
+    uint32_t slot; /* that names the block; HAZARD_NONE = none */
 };
-
-static inline struct key_hash probe_hash(const struct probe *probe)
-{
-    return (struct key_hash){.lo = probe->lo, .hi = probe->hi};
-}
 
 static inline void probe_setup(struct probe *probe, const struct mount *mount,
                                const struct kvr_key *key)
 {
     struct key_hash hash = hash_key(key->data, key->len, mount->seed);
+    uint32_t partition = hash_partition(hash, mount->arena.nr_partitions);
 
-    probe->lo = hash.lo;
-    probe->hi = hash.hi;
-    probe->key = key->data;
-    probe->key_len = key->len;
-    probe->partition = hash_partition(hash, mount->arena.nr_partitions);
-    probe->map = &mount->arena.maps[probe->partition];
-    probe->bucket = &probe->map->buckets[hash_bucket(hash, probe->map->nr_buckets)];
+    glance_place(&probe->glance, &mount->arena.maps[partition], partition, hash);
 }
 
-/* Where the tag leads to, and that descriptor's cache line on its way. */
-static inline void probe_guess(struct probe *probe)
+static inline const struct part_map *probe_map(const struct mount *mount, const struct probe *probe)
 {
-    uint32_t hits = bucket_match(probe->bucket, hash_tag(probe_hash(probe)));
+    return &mount->arena.maps[probe->glance.partition];
+}
 
-    probe->block = BLOCK_NONE;
+static inline void probe_guess(struct probe *probe, const struct part_map *map)
+{
+    glance_bucket(&probe->glance, map);
     probe->slot = HAZARD_NONE;
-    if (hits == 0 || probe->key_len > KEY_INLINE)
-        return;
-    probe->block = shared_load(&probe->bucket->blocks[__builtin_ctz(hits)]);
-    if (probe->block < probe->map->nr_blocks)
-        prefetch_read(&probe->map->descs[probe->block]);
-    else
-        probe->block = BLOCK_NONE;
 }
 
-/* Names the block of the guess in a slot. False: there is none, it is not sealed, or no slot is
- * free. It is not held before hazard_fence and probe_verify. */
-static inline bool probe_publish(struct hazards *hazards, struct probe *probe)
-{
-    const struct part_map *map = probe->map;
-    uint64_t word;
-
-    if (probe->block == BLOCK_NONE)
-        return false;
-    word = shared_load((const uint64_t *)(const void *)&map->descs[probe->block]);
-    if ((uint8_t)(word >> 32) != BLOCK_SEALED || (uint16_t)(word >> 48) != probe->key_len)
-        return false;
-    probe->generation = (uint32_t)word;
-    probe->slot = hazard_publish(
-        hazards, block_ref(probe->generation, probe->partition * map->nr_blocks + probe->block));
-    return probe->slot != HAZARD_NONE;
-}
-
-static inline uint64_t load_word(const void *bytes)
-{
-    uint64_t word;
-
-    memcpy(&word, bytes, sizeof(word));
-    return word;
-}
-
-/* Whether the words begin with the key's bytes. */
-static inline bool words_are(const uint64_t *words, const uint8_t *key, uint32_t len)
-{
-    uint32_t i = 0, rest;
-    uint64_t tail = 0, mask;
-
-    for (; i + 8 <= len; i += 8)
-        if (shared_load(&words[i / 8]) != load_word(key + i))
-            return false;
-    rest = len - i;
-    if (rest == 0)
-        return true;
-    mask = (1ull << 8 * rest) - 1;
-    if (len >= 8)
-        tail = load_word(key + len - 8) >> 8 * (8 - rest);
-    else
-        memcpy(&tail, key, rest);
-    return ((shared_load(&words[i / 8]) ^ tail) & mask) == 0;
-}
-
-/* After the fence: whether the slot holds the key's block, unexpired. Everything in the descriptor
- * but its state and its expiry stays as it is from here on. */
+/* Whether the guess is the key's block, sealed, and unexpired as far as that can be said. What is
+ * read counts once probe_holds. */
 static inline __attribute__((always_inline)) bool
-probe_verify(const struct mount *mount, const struct probe *probe, struct block_view *block)
+probe_read(const struct mount *mount, struct probe *probe, const struct part_map *map,
+           uint32_t partition, const void *key, uint32_t key_len, struct block_view *block)
 {
-    const struct part_map *map = probe->map;
-    const struct block_desc *desc = &map->descs[probe->block];
-    const uint64_t *words = (const uint64_t *)(const void *)desc;
-    uint64_t word = shared_load(&words[0]);
-    uint32_t place, expiry_ms, layout;
-
-    if ((uint32_t)word != probe->generation || (uint8_t)(word >> 32) != BLOCK_SEALED ||
-        !words_are(&words[4], probe->key, probe->key_len))
+    if (unlikely(!glance_read(&mount->arena, &probe->glance, map, partition, key, key_len, block)))
         return false;
-    block->ref = block_ref(probe->generation, probe->partition * map->nr_blocks + probe->block);
-    block->block = probe->block;
-    block->value_len = (uint32_t)shared_load(&words[1]);
-    block->value_crc = (uint32_t)(shared_load(&words[1]) >> 32);
-    place = (uint32_t)shared_load(&words[2]);
-    expiry_ms = (uint32_t)(shared_load(&words[2]) >> 32);
-    layout = (uint32_t)shared_load(&words[3]);
-    block->tenant = (uint16_t)layout;
-    block->layout = (uint16_t)(layout >> 16);
-    block->ttl_ms = 0;
-    block->value = mount->arena.data + (uint64_t)place * DATA_UNIT;
-    if ((uint64_t)place * DATA_UNIT + block->value_len > mount->arena.data_size)
-        return false;
-    if (__builtin_expect(!((word >> 40) & DESC_EXPIRES), 1))
+    if (likely(!glance_expires(&probe->glance)))
         return true;
-    /* The word is another's once the block is unlinked; an expired one is index_look's to judge. */
-    block->ttl_ms = expiry_ms - arena_ms(&mount->arena, clock_ns());
-    return (int32_t)block->ttl_ms > 0 && shared_load(&words[0]) == word;
+    block->ttl_ms = glance_expiry_ms(&probe->glance) - arena_ms(&mount->arena, clock_ns());
+    return (int32_t)block->ttl_ms > 0; /* an expired one is index_look's to judge */
+}
+
+/* After hazard_publish and hazard_fence: whether the slot holds the block that was read. */
+static inline bool probe_holds(const struct probe *probe)
+{
+    return glance_holds(&probe->glance);
 }
 
 static inline void probe_let_go(struct mount *mount, struct probe *probe)
@@ -162,7 +78,7 @@ static inline void probe_let_go(struct mount *mount, struct probe *probe)
 /* Whether a write of this handle that was given up might still happen. */
 static inline bool probe_fenced(const struct kvr_client *client, const struct probe *probe)
 {
-    const struct link *link = client->links[probe->partition];
+    const struct link *link = client->links[probe->glance.partition];
 
     return link && order_fenced(&link->order);
 }
@@ -174,19 +90,20 @@ static inline void probe_raise_fence(struct kvr_client *client, const struct kvr
 
     probe_setup(&probe, client->local->mount, key);
     if (probe_fenced(client, &probe))
-        pack_fence(client->links[probe.partition], key, client->options.priority);
+        pack_fence(client->links[probe.glance.partition], key, client->options.priority);
 }
 
 /* now_ns: coarse_ns(). Of what has a time to live the real time is asked. */
 static inline enum found probe_look(const struct mount *mount, const struct probe *probe,
-                                    uint64_t now_ns, struct block_view *block)
+                                    const struct kvr_key *key, uint64_t now_ns,
+                                    struct block_view *block)
 {
+    struct key_hash hash = {.lo = probe->glance.hash};
     const struct arena *arena = &mount->arena;
     uint64_t recovery = arena_recovery(arena);
     uint32_t now_ms = arena_ms(arena, now_ns);
 
-    switch (index_look(arena, probe->partition, probe_hash(probe), probe->key, probe->key_len,
-                       now_ms, block)) {
+    switch (index_look(arena, probe->glance.partition, hash, key->data, key->len, now_ms, block)) {
     case INDEX_HIT:
         break;
     case INDEX_MISS:
@@ -205,11 +122,12 @@ static inline enum found probe_look(const struct mount *mount, const struct prob
 }
 
 /* FOUND: probe->slot holds the block. By index_look: whatever the short way could not decide. */
-static inline enum found probe_pin_again(struct mount *mount, struct probe *probe, uint64_t now_ns,
+static inline enum found probe_pin_again(struct mount *mount, struct probe *probe,
+                                         const struct kvr_key *key, uint64_t now_ns,
                                          struct block_view *block)
 {
     for (unsigned i = 0; i < PIN_TRIES; i++) {
-        enum found found = probe_look(mount, probe, now_ns, block);
+        enum found found = probe_look(mount, probe, key, now_ns, block);
 
         if (found != FOUND)
             return found;
@@ -224,25 +142,91 @@ static inline enum found probe_pin_again(struct mount *mount, struct probe *prob
     return FOUND_UNSURE;
 }
 
-static inline enum found probe_pin(struct mount *mount, struct probe *probe, uint64_t now_ns,
+static inline enum found probe_pin(struct mount *mount, struct probe *probe,
+                                   const struct kvr_key *key, uint64_t now_ns,
                                    struct block_view *block)
 {
-    probe_guess(probe);
-    if (probe_publish(&mount->hazards, probe)) {
+    const struct part_map *map = probe_map(mount, probe);
+
+    probe_guess(probe, map);
+    if (likely(
+            probe_read(mount, probe, map, probe->glance.partition, key->data, key->len, block))) {
+        probe->slot = hazard_publish(&mount->hazards, block->ref);
         hazard_fence(&mount->hazards);
-        if (probe_verify(mount, probe, block))
+        if (likely(probe->slot != HAZARD_NONE && probe_holds(probe)))
             return FOUND;
         probe_let_go(mount, probe);
     }
-    return probe_pin_again(mount, probe, now_ns, block);
+    return probe_pin_again(mount, probe, key, now_ns, block);
 }
 
-/* Tells the owner of a hit, if it has time to listen. */
-static inline void probe_record(struct mount *mount, const struct probe *probe, uint64_t ref)
-{
-    struct segment_rings *rings = &mount->rings[probe->partition];
-    uint32_t tail = rings->group->access_tail;
+/* Tells owners of hits, if they have time to listen: those of one partition after the other in one
+ * store of the ring's tail. */
+struct recorder {
+    struct segment_group *group; /* of the last hit's partition; NULL = none yet */
+    uint64_t *accesses;
+    uint32_t partition, tail;
+};
 
-    __atomic_store_n(&rings->accesses[tail % SEGMENT_ACCESSES], ref, __ATOMIC_RELAXED);
-    shared_store(&rings->group->access_tail, tail + 1);
+static inline void record_end(const struct recorder *recorder)
+{
+    if (recorder->group)
+        shared_store(&recorder->group->access_tail, recorder->tail);
+}
+
+static inline void record(struct recorder *recorder, const struct mount *mount, uint32_t partition,
+                          uint64_t ref)
+{
+    if (unlikely(!recorder->group || recorder->partition != partition)) {
+        const struct segment_rings *rings = &mount->rings[partition];
+
+        record_end(recorder);
+        *recorder =
+            (struct recorder){rings->group, rings->accesses, partition, rings->group->access_tail};
+    }
+    __atomic_store_n(&recorder->accesses[recorder->tail++ % SEGMENT_ACCESSES], ref,
+                     __ATOMIC_RELAXED);
+}
+
+static inline void probe_record(const struct mount *mount, const struct probe *probe, uint64_t ref)
+{
+    struct recorder recorder = {0};
+
+    record(&recorder, mount, probe->glance.partition, ref);
+    record_end(&recorder);
+}
+
+/* The view of a block that is held by this slot. */
+static inline void view_describe(struct kvr_view *view, const struct block_view *block,
+                                 uint32_t number, uint32_t slot)
+{
+    /* Words, each by itself: put together in memory and copied they would have to be waited for. */
+    uint64_t sizes = block->value_len | (uint64_t)block->value_crc << 32;
+    uint64_t kind = block->ttl_ms | (uint64_t)block->layout << 32 | (uint64_t)KVR_TIER_HOST << 48;
+    uint64_t place = slot | (uint64_t)number << 32;
+
+    view->data = block->value;
+    view->ref = block->ref;
+    memcpy(&view->len, &sizes, sizeof(sizes));
+    memcpy(&view->ttl_ms, &kind, sizeof(kind));
+    memcpy(&view->slot, &place, sizeof(place));
+}
+_Static_assert(sizeof(struct kvr_view) == 40 && offsetof(struct kvr_view, len) == 16 &&
+                   offsetof(struct kvr_view, ttl_ms) == 24 &&
+                   offsetof(struct kvr_view, layout) == 28 &&
+                   offsetof(struct kvr_view, tier) == 30 && offsetof(struct kvr_view, slot) == 32,
+               "view_describe writes a view in words");
+
+/* Whether one more may be held, of so many bytes. */
+static inline bool may_hold(const struct mount *mount, uint64_t bytes)
+{
+    return mount->nr_held < mount->held_max && mount->held_bytes + bytes <= mount->pinned_max;
+}
+
+static inline void hold(struct mount *mount, uint32_t nr, uint64_t bytes)
+{
+    mount->nr_held += nr;
+    mount->held_bytes += bytes;
+    mount->segment.header->hits += nr;
+    mount->segment.header->hit_bytes += bytes;
 }

@@ -85,6 +85,16 @@ static inline enum kvr_status local_usable(struct kvr_client *client)
 /* The same at the pace of LOOK_NS; costs nothing in between. Also a new dataplane is noticed. */
 void local_follow(struct kvr_client *client);
 
+/* A lookup that was disturbed, or comes too early: again and again, while the handle's other work
+ * goes on, until the default deadline. All zero at first. */
+struct patience {
+    uint64_t until_ns;
+    uint32_t nr;
+};
+/* Before the key is looked up again. False: that is enough. */
+[[nodiscard]] bool local_wait(struct kvr_client *client, struct patience *patience,
+                              const struct kvr_key *key);
+
 /* How a call that needs no server ended, or that it has to be tried again: lookups were disturbed,
  * the arena is being recovered, or an earlier write must be known to be over first. */
 enum local_outcome { LOCAL_DONE, LOCAL_AGAIN };

@@ -111,7 +111,7 @@ static enum local_outcome get(struct kvr_client *client, struct kvr_call *call, 
     probe_setup(&probe, mount, &call->key);
     if (probe_fenced(client, &probe))
         return LOCAL_AGAIN;
-    found = probe_pin(mount, &probe, coarse_ns(), &block);
+    found = probe_pin(mount, &probe, &call->key, coarse_ns(), &block);
     if (found == FOUND_UNSURE)
         return LOCAL_AGAIN;
     if (found != FOUND) {
@@ -156,6 +156,20 @@ static bool answer(struct kvr_call *call, uint32_t i, enum found found,
     return true;
 }
 
+/* Whether the key is stored. What the short way says of it was so at its second look at the block;
+ * nothing is held. */
+static enum found look(const struct mount *mount, struct probe *probe, const struct kvr_key *key,
+                       uint64_t now_ns, struct block_view *block)
+{
+    struct glance *glance = &probe->glance;
+
+    if (likely(glance_read(&mount->arena, glance, probe_map(mount, probe), glance->partition,
+                           key->data, key->len, block) &&
+               !glance_expires(glance) && glance_holds(glance)))
+        return FOUND;
+    return probe_look(mount, probe, key, now_ns, block);
+}
+
 static bool match_batch(struct kvr_client *client, struct kvr_call *call, uint32_t from, uint32_t n,
                         uint64_t now_ns)
 {
@@ -165,13 +179,14 @@ static bool match_batch(struct kvr_client *client, struct kvr_call *call, uint32
 
     for (uint32_t i = 0; i < n; i++) {
         probe_setup(&probes[i], mount, &call->keys[from + i]);
-        prefetch_read(probes[i].bucket);
+        prefetch_read(probes[i].glance.bucket);
     }
     for (uint32_t i = 0; i < n; i++)
-        probe_guess(&probes[i]);
+        probe_guess(&probes[i], probe_map(mount, &probes[i]));
     for (uint32_t i = 0; i < n; i++)
         if (probe_fenced(client, &probes[i]) ||
-            !answer(call, from + i, probe_look(mount, &probes[i], now_ns, &block), &block))
+            !answer(call, from + i, look(mount, &probes[i], &call->keys[from + i], now_ns, &block),
+                    &block))
             return false;
     return true;
 }

@@ -273,10 +273,13 @@ static json_t *local_build(const struct kvraild *kvraild)
 {
     const struct reclaim_stats *reclaim = &kvraild->arena.sb->reclaim;
 
-    return json_pack("{s:s, s:i, s:I, s:I}", "socket", kvraild->local_path, "clients",
-                     (int)kvraild->clients.nr, "held_blocks",
-                     (json_int_t)counter_read(&reclaim->held), "held_bytes",
-                     (json_int_t)counter_read(&reclaim->held_bytes));
+    uint64_t scans = counter_read(&reclaim->scans);
+
+    return json_pack(
+        "{s:s, s:i, s:I, s:I, s:I, s:f}", "socket", kvraild->local_path, "clients",
+        (int)kvraild->clients.nr, "held_blocks", (json_int_t)counter_read(&reclaim->held),
+        "held_bytes", (json_int_t)counter_read(&reclaim->held_bytes), "scans", (json_int_t)scans,
+        "scan_us", scans ? (double)counter_read(&reclaim->scan_ns) / (double)scans / 1e3 : 0.0);
 }
 
 /* In a few words; gpu-list has the figures. */

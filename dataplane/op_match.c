@@ -5,18 +5,20 @@
 
 #include "dataplane/ops.h"
 #include "dataplane/parse.h"
+#include "shm/glance.h"
 
-#define CHUNK 32u /* keys looked up together */
+#define BATCH 16u /* keys whose cache lines are fetched together; a multiple of 8 */
+#define STAGES 3u /* batches under way: buckets on their way, descriptors on their way, in work */
 
-struct probe {
+struct wanted {
     const uint8_t *key;
     uint32_t key_len;
-    struct key_hash hash;
-    uint16_t partition;
+    struct glance glance;
 };
 
 struct matching {
     struct core *core;
+    struct match_keys keys; /* that are not under way yet */
     struct kvr_match_req req;
     struct kvr_match_rep rep;
     uint32_t lease_ms;
@@ -26,72 +28,170 @@ struct matching {
     uint8_t *refs;   /* NULL without KVR_MATCH_REFS; 8-byte alignment not guaranteed */
 };
 
-static unsigned next_chunk(const struct core *core, struct match_keys *keys, unsigned left,
-                           struct probe *probes)
+/* Keys of the batch that begins at `from`. */
+static uint32_t batch_len(const struct matching *m, uint32_t from)
 {
-    unsigned n = left < CHUNK ? left : CHUNK;
+    uint32_t nr = m->req.nr_keys;
 
-    for (unsigned i = 0; i < n; i++) {
-        if (!match_next(keys, &probes[i].key, &probes[i].key_len))
-            return i;
-        probes[i].hash = hash_key(probes[i].key, probes[i].key_len, core->arena->sb->seed);
-        probes[i].partition = (uint16_t)hash_partition(probes[i].hash, core->nr_partitions);
-        index_prefetch(core->arena, probes[i].partition, probes[i].hash);
-    }
-    for (unsigned i = 0; i < n; i++)
-        index_prefetch_block(core->arena, probes[i].partition, probes[i].hash);
-    return n;
+    return from >= nr ? 0 : nr - from < BATCH ? nr - from : BATCH;
 }
 
-static void found(struct matching *m, unsigned i, const struct probe *probe,
-                  const struct block_view *block)
+/* Parse has seen that the keys are there. simple: they are all HASH_COMMON bytes long, and there is
+ * one partition. */
+static inline __attribute__((always_inline)) void batch_setup(struct matching *m, uint32_t from,
+                                                              struct wanted *batch, bool simple)
 {
-    struct partition *own = m->core->partitions[probe->partition];
+    const struct arena *arena = m->core->arena;
+    uint64_t seed = arena->sb->seed;
+    uint32_t n = batch_len(m, from);
 
-    m->bitmap[i / 8] |= (uint8_t)(1u << (i % 8));
-    m->present++;
-    if (!m->broken)
-        m->rep.prefix++;
-    if (m->refs) {
-        struct kvr_match_ref ref = {
-            .ref = block->ref, .value_len = block->value_len, .tier = KVR_TIER_HOST};
+    for (uint32_t i = 0; i < n; i++) {
+        struct wanted *wanted = &batch[i];
+        struct key_hash hash;
+        uint32_t partition;
 
-        memcpy(m->refs + i * sizeof(ref), &ref, sizeof(ref));
+        if (simple) {
+            wanted->key = m->keys.bytes + (from + i) * HASH_COMMON;
+            wanted->key_len = HASH_COMMON;
+        } else if (!match_next(&m->keys, &wanted->key, &wanted->key_len)) {
+            return;
+        }
+        hash = simple ? hash_common_key(wanted->key, seed)
+                      : hash_key(wanted->key, wanted->key_len, seed);
+        partition = simple ? 0 : hash_partition(hash, m->core->nr_partitions);
+        glance_place(&wanted->glance, &arena->maps[partition], partition, hash);
+        prefetch_read(wanted->glance.bucket);
     }
-    if (m->lease_ms == 0)
-        return;
-    /* nr_pinned says which: the first present ones. So the first refusal ends it. */
+}
+
+static inline __attribute__((always_inline)) void
+batch_buckets(const struct matching *m, uint32_t from, struct wanted *batch, bool simple)
+{
+    const struct part_map *maps = m->core->arena->maps;
+    uint32_t n = batch_len(m, from);
+
+    for (uint32_t i = 0; i < n; i++)
+        glance_bucket(&batch[i].glance, &maps[simple ? 0 : batch[i].glance.partition]);
+}
+
+/* nr_pinned says which are: the first present ones. So the first refusal ends it. */
+static void lease(struct matching *m, const struct wanted *wanted, const struct block_view *block)
+{
+    struct partition *own = m->core->partitions[wanted->glance.partition];
+
     if (own && partition_lease(own, block->block, m->lease_ms, m->core->now_ms))
         m->rep.nr_pinned++;
     else
         m->lease_ms = 0;
 }
 
-static void look_up(struct matching *m, struct match_keys *keys)
+/* block NULL: the key is absent. */
+static inline void write_ref(uint8_t *at, const struct block_view *block)
 {
-    struct probe probes[CHUNK];
-    unsigned done = 0, n;
+    uint64_t words[2] = {0};
 
-    while (done < m->req.nr_keys) {
-        n = next_chunk(m->core, keys, m->req.nr_keys - done, probes);
-        for (unsigned i = 0; i < n; i++) {
-            struct block_view block;
-
-            if (index_find(m->core->arena, probes[i].partition, probes[i].hash, probes[i].key,
-                           probes[i].key_len, m->core->now_ms, &block))
-                found(m, done + i, &probes[i], &block);
-            else
-                m->broken = true;
-        }
-        done += n;
+    if (likely(block)) {
+        words[0] = block->ref;
+        words[1] = block->value_len | (uint64_t)KVR_TIER_HOST << 32;
     }
+    memcpy(at, &words[0], sizeof(words[0]));
+    memcpy(at + 8, &words[1], sizeof(words[1]));
+}
+_Static_assert(sizeof(struct kvr_match_ref) == 16 && offsetof(struct kvr_match_ref, ref) == 0 &&
+                   offsetof(struct kvr_match_ref, value_len) == 8 &&
+                   offsetof(struct kvr_match_ref, tier) == 12,
+               "write_ref writes it in words");
+
+static inline void found(struct matching *m, uint32_t at, const struct wanted *wanted,
+                         const struct block_view *block)
+{
+    if (m->refs)
+        write_ref(m->refs + at * sizeof(struct kvr_match_ref), block);
+    if (unlikely(m->lease_ms != 0))
+        lease(m, wanted, block);
+}
+
+/* What the short way did not find. */
+static __attribute__((noinline)) bool find_again(struct matching *m, uint32_t at,
+                                                 const struct wanted *wanted)
+{
+    struct key_hash hash = {.lo = wanted->glance.hash}; /* the index needs no more */
+    struct block_view block;
+    bool hit = index_find(m->core->arena, wanted->glance.partition, hash, wanted->key,
+                          wanted->key_len, m->core->now_ms, &block);
+
+    if (hit)
+        found(m, at, wanted, &block);
+    else if (m->refs)
+        write_ref(m->refs + at * sizeof(struct kvr_match_ref), NULL);
+    return hit;
+}
+
+/* Bit i: key i of the batch is stored. */
+static inline __attribute__((always_inline)) uint32_t
+batch_find(struct matching *m, uint32_t from, struct wanted *batch, uint32_t n, bool simple)
+{
+    const struct arena *arena = m->core->arena;
+    uint32_t now_ms = m->core->now_ms, hits = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct wanted *wanted = &batch[i];
+        uint32_t partition = simple ? 0 : wanted->glance.partition;
+        uint32_t len = simple ? HASH_COMMON : wanted->key_len;
+        struct block_view block;
+        bool hit = true;
+
+        if (likely(glance_look(arena, &wanted->glance, &arena->maps[partition], partition,
+                               wanted->key, len, now_ms, &block)))
+            found(m, from + i, wanted, &block);
+        else
+            hit = find_again(m, from + i, wanted);
+        hits |= (uint32_t)hit << i;
+    }
+    return hits;
+}
+
+static void batch_note(struct matching *m, uint32_t from, uint32_t n, uint32_t hits)
+{
+    for (uint32_t i = 0; i < n; i += 8)
+        m->bitmap[(from + i) / 8] = (uint8_t)(hits >> i);
+    m->present += (uint32_t)__builtin_popcount(hits);
+    if (m->broken)
+        return;
+    m->broken = hits + 1 != 1u << n;
+    m->rep.prefix = (uint16_t)(m->rep.prefix + (m->broken ? (uint32_t)__builtin_ctz(~hits) : n));
+}
+
+static inline __attribute__((always_inline)) void look_up_all(struct matching *m, bool simple)
+{
+    struct wanted batches[STAGES][BATCH];
+    uint32_t turn = 0;
+
+    batch_setup(m, 0, batches[0], simple);
+    batch_setup(m, BATCH, batches[1], simple);
+    batch_buckets(m, 0, batches[0], simple);
+    for (uint32_t done = 0; done < m->req.nr_keys; done += BATCH, turn++) {
+        uint32_t n = batch_len(m, done);
+
+        batch_setup(m, done + 2 * BATCH, batches[(turn + 2) % STAGES], simple);
+        batch_buckets(m, done + BATCH, batches[(turn + 1) % STAGES], simple);
+        batch_note(m, done, n, batch_find(m, done, batches[turn % STAGES], n, simple));
+    }
+}
+
+/* Twice the same, as in client/local.c. */
+static void look_up(struct matching *m)
+{
+    if (m->req.key_size == HASH_COMMON && m->core->nr_partitions == 1)
+        look_up_all(m, true);
+    else
+        look_up_all(m, false);
 }
 
 int op_match(struct core *core, struct request *request, struct request_op *op,
              struct answer *answer)
 {
     struct matching m = {.core = core};
-    struct match_keys keys;
     uint32_t bitmap_len, size;
     uint8_t *at;
 
@@ -104,16 +204,16 @@ int op_match(struct core *core, struct request *request, struct request_op *op,
         return op_say(answer, op, KVR_TOO_LARGE);
     at = answer_room(answer, size);
     if (at) {
-        keys = (struct match_keys){.bytes = (const uint8_t *)op->record + sizeof(m.req),
-                                   .len = m.req.op.size - (uint32_t)sizeof(m.req),
-                                   .key_size = m.req.key_size};
-        memset(at, 0, size);
+        m.keys = (struct match_keys){.bytes = (const uint8_t *)op->record + sizeof(m.req),
+                                     .len = m.req.op.size - (uint32_t)sizeof(m.req),
+                                     .key_size = m.req.key_size};
         m.bitmap = at + sizeof(m.rep);
+        memset(m.bitmap, 0, bitmap_len);
         m.refs = m.req.op.flags & KVR_MATCH_REFS ? m.bitmap + bitmap_len : NULL;
         if (m.req.op.flags & KVR_MATCH_PIN)
             m.lease_ms =
                 m.req.lease_ms < core->now->lease_max_ms ? m.req.lease_ms : core->now->lease_max_ms;
-        look_up(&m, &keys);
+        look_up(&m);
         m.rep.op = answer_head(request, op, KVR_OK, size);
         m.rep.nr_keys = m.req.nr_keys;
         memcpy(at, &m.rep, sizeof(m.rep));

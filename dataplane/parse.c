@@ -61,26 +61,6 @@ static enum parse_verdict bad_field(struct parse_fault *fault)
     return refuse(fault, DROP_bad_field, KVR_BAD_FIELD);
 }
 
-bool match_next(struct match_keys *keys, const uint8_t **key, uint32_t *key_len)
-{
-    uint32_t left = keys->len - keys->at;
-    uint16_t len = keys->key_size;
-
-    if (len == 0) {
-        if (left < sizeof(len))
-            return false;
-        memcpy(&len, keys->bytes + keys->at, sizeof(len));
-        keys->at += sizeof(len);
-        left -= sizeof(len);
-    }
-    if (len > left)
-        return false;
-    *key = keys->bytes + keys->at;
-    *key_len = len;
-    keys->at += len;
-    return true;
-}
-
 static enum parse_verdict check_header(const struct parse_env *env, struct request *request,
                                        struct parse_fault *fault)
 {
@@ -154,7 +134,9 @@ static enum parse_verdict check_match(const struct parse_env *env, struct reques
                                       struct parse_fault *fault)
 {
     struct kvr_match_req match;
-    struct match_keys keys;
+    struct match_keys keys, first;
+    const uint8_t *key;
+    uint32_t key_len;
 
     memcpy(&match, op->record, sizeof(match));
     if (match.nr_keys == 0 || match.zero != 0 ||
@@ -165,20 +147,20 @@ static enum parse_verdict check_match(const struct parse_env *env, struct reques
     keys = (struct match_keys){.bytes = (const uint8_t *)op->record + sizeof(match),
                                .len = match.op.size - (uint32_t)sizeof(match),
                                .key_size = match.key_size};
-    for (unsigned i = 0; i < match.nr_keys; i++) {
-        const uint8_t *key;
-        uint32_t key_len;
-
+    first = keys;
+    if (match.key_size)
+        keys.at = match.nr_keys * (uint32_t)match.key_size;
+    for (unsigned i = 0; i < match.nr_keys && !match.key_size; i++) {
         if (!match_next(&keys, &key, &key_len))
             return bad_length(fault);
         if (key_len == 0 || key_len > KVR_KEY_MAX)
             return refuse(fault, DROP_bad_key, KVR_BAD_KEY);
-        if (i == 0) {
-            op->hash = hash_key(key, key_len, env->seed);
-            op->partition = (uint16_t)hash_partition(op->hash, env->nr_partitions);
-        }
     }
-    return align8(keys.at) == keys.len ? PARSE_OK : bad_length(fault);
+    if (align8(keys.at) != keys.len || !match_next(&first, &key, &key_len))
+        return bad_length(fault);
+    op->hash = hash_key(key, key_len, env->seed);
+    op->partition = (uint16_t)hash_partition(op->hash, env->nr_partitions);
+    return PARSE_OK;
 }
 
 static enum parse_verdict check_upload(const struct parse_env *env, const struct request *request,

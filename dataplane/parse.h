@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "dataplane/request.h"
 #include "shm/stats.h"
@@ -41,7 +42,26 @@ struct match_keys {
     uint32_t at;
 };
 /* False: the keys end before this one. */
-[[nodiscard]] bool match_next(struct match_keys *keys, const uint8_t **key, uint32_t *key_len);
+[[nodiscard]] static inline bool match_next(struct match_keys *keys, const uint8_t **key,
+                                            uint32_t *key_len)
+{
+    uint32_t left = keys->len - keys->at;
+    uint16_t len = keys->key_size;
+
+    if (len == 0) {
+        if (left < sizeof(len))
+            return false;
+        memcpy(&len, keys->bytes + keys->at, sizeof(len));
+        keys->at += (uint32_t)sizeof(len);
+        left -= (uint32_t)sizeof(len);
+    }
+    if (len > left)
+        return false;
+    *key = keys->bytes + keys->at;
+    *key_len = len;
+    keys->at += len;
+    return true;
+}
 
 #define OPS_MUTATE                                                                                 \
     (1u << KVR_PUT | 1u << KVR_RESERVE | 1u << KVR_DEL | 1u << KVR_TOUCH | 1u << KVR_HINT |        \

@@ -363,32 +363,38 @@ static int host_import(struct gpu_device *device, const struct gpu_handle *handl
     return rc;
 }
 
-static int copy_now(struct gpu_device *device, uint64_t address, void *to, const void *from,
-                    size_t len)
+/* 0: the device's lock is held until the copy is done. */
+static int copy_begin(struct gpu_device *device, uint64_t address, size_t len)
 {
-    int rc = 0;
-
     if (host_has_failed(&device->fault))
         return -EIO;
     pthread_mutex_lock(&device->lock);
-    if (!stretch_holds(device->memories, address, len))
-        rc = -EINVAL;
-    else if (to)
-        memcpy(to, host_pointer(address), len);
-    else
-        memcpy(host_pointer(address), from, len);
+    if (stretch_holds(device->memories, address, len))
+        return 0;
     pthread_mutex_unlock(&device->lock);
-    return rc;
+    return -EINVAL;
 }
 
 static int host_read(struct gpu_device *device, uint64_t address, void *to, size_t len)
 {
-    return copy_now(device, address, to, NULL, len);
+    int rc = copy_begin(device, address, len);
+
+    if (rc < 0)
+        return rc;
+    memcpy(to, host_pointer(address), len);
+    pthread_mutex_unlock(&device->lock);
+    return 0;
 }
 
 static int host_write(struct gpu_device *device, uint64_t address, const void *from, size_t len)
 {
-    return copy_now(device, address, NULL, from, len);
+    int rc = copy_begin(device, address, len);
+
+    if (rc < 0)
+        return rc;
+    memcpy(host_pointer(address), from, len);
+    pthread_mutex_unlock(&device->lock);
+    return 0;
 }
 
 /* Steps count forward only. */

@@ -266,6 +266,11 @@ struct gpu_device *gpu_fleet_device(struct gpu_fleet *fleet, unsigned device)
     return device < fleet->nr_devices ? fleet->workers[device].device : NULL;
 }
 
+enum gpu_state gpu_device_state(const struct gpu_fleet *fleet, unsigned device)
+{
+    return device < fleet->nr_devices ? worker_state(&fleet->workers[device]) : GPU_FAILED;
+}
+
 int gpu_stats(struct gpu_fleet *fleet, unsigned device, struct gpu_device_stats *stats)
 {
     const size_t from = offsetof(struct gpu_device_stats, heartbeat_ns) / sizeof(uint64_t);

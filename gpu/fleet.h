@@ -54,6 +54,11 @@ unsigned gpu_pop(struct gpu_fleet *fleet, unsigned producer, struct gpu_job **jo
                                    struct gpu_region **region);
 /* How often its bytes were lost. Any thread. */
 uint32_t gpu_region_lost(const struct gpu_region *region);
+/* Any thread but producers': the memory of a region of gpu_region_alloc, for another process; the
+ * handle's descriptor is the caller's. *lost: gpu_region_lost() of what it names. -EINVAL: not such
+ * a region; -EIO: the device has failed; else as the backend's export. */
+[[nodiscard]] int gpu_region_export(struct gpu_fleet *fleet, const struct gpu_region *region,
+                                    struct gpu_handle *handle, uint32_t *lost);
 /* No job may name it any more. */
 void gpu_region_close(struct gpu_fleet *fleet, struct gpu_region *region);
 uint64_t gpu_region_size(const struct gpu_region *region);
@@ -66,6 +71,9 @@ uint64_t gpu_region_address(const struct gpu_region *region, unsigned device);
 [[nodiscard]] int gpu_register_start(struct gpu_fleet *fleet, void *data, size_t len);
 
 enum gpu_state { GPU_UP = 1, GPU_FAILED, GPU_RESETTING };
+
+/* Any thread. GPU_FAILED, too, if there is no such device. */
+enum gpu_state gpu_device_state(const struct gpu_fleet *fleet, unsigned device);
 
 /* What is known of a device. Written by its worker (counters), read by any thread. */
 struct gpu_device_stats {

@@ -204,6 +204,28 @@ int gpu_region_alloc(struct gpu_fleet *fleet, int device, uint64_t size, struct 
     return region_open(fleet, device, region, out);
 }
 
+int gpu_region_export(struct gpu_fleet *fleet, const struct gpu_region *region,
+                      struct gpu_handle *handle, uint32_t *lost)
+{
+    int rc = -EINVAL;
+
+    for (unsigned i = 0; i < fleet->nr_devices && region->allocated; i++) {
+        struct worker *worker = &fleet->workers[i];
+
+        if (!region_wants(region, i))
+            continue;
+        /* A reset holds it, too: the handle and the count are of the same memory. */
+        pthread_mutex_lock(&worker->lock);
+        rc = -EIO;
+        if (region_address(region, i) && worker_state(worker) == GPU_UP)
+            rc = worker->backend->export(worker->device, &region->memories[i], handle);
+        *lost = gpu_region_lost(region);
+        pthread_mutex_unlock(&worker->lock);
+        break;
+    }
+    return rc;
+}
+
 /* What a failed device has is gone with its reset. */
 static void leave(struct worker *worker, struct gpu_region *region)
 {

@@ -30,13 +30,13 @@ static inline uint32_t hash_bucket(struct key_hash hash, uint32_t nr_buckets)
     return (uint32_t)((uint64_t)(uint32_t)hash.lo * nr_buckets >> 32);
 }
 
-/* Bit i: slot i carries the tag. The tags are read as the words they lie in, so that every shared
- * access is atomic. */
-static inline uint32_t bucket_match(const struct bucket *bucket, uint16_t tag)
+/* Bit i: slot i carries the tag; of the first eight. The tags are read as the words they lie in, so
+ * that every shared access is atomic. */
+static inline uint32_t bucket_match_eight(const struct bucket *bucket, uint16_t tag)
 {
     const uint64_t *words = (const uint64_t *)(const void *)bucket;
     uint64_t low = shared_load(&words[1]), high = shared_load(&words[2]);
-    uint32_t hits = (uint32_t)(shared_load(&bucket->tags[8]) == tag) << 8;
+    uint32_t hits = 0;
 
 #ifdef __SSE2__
     __m128i tags = _mm_set_epi64x((long long)high, (long long)low);
@@ -52,4 +52,21 @@ static inline uint32_t bucket_match(const struct bucket *bucket, uint16_t tag)
     return hits;
 }
 
-_Static_assert(offsetof(struct bucket, tags) == 8, "bucket_match reads the tags as words 1 and 2");
+/* The same of all slots. */
+static inline uint32_t bucket_match(const struct bucket *bucket, uint16_t tag)
+{
+    return bucket_match_eight(bucket, tag) | (uint32_t)(shared_load(&bucket->tags[8]) == tag) << 8;
+}
+
+/* The block in the first slot that carries the tag, or BLOCK_NONE. */
+static inline uint32_t bucket_first(const struct bucket *bucket, uint16_t tag)
+{
+    uint32_t hits = bucket_match_eight(bucket, tag);
+
+    if (likely(hits != 0))
+        return shared_load(&bucket->blocks[__builtin_ctz(hits)]);
+    return shared_load(&bucket->tags[8]) == tag ? shared_load(&bucket->blocks[8]) : BLOCK_NONE;
+}
+
+_Static_assert(BUCKET_SLOTS == 9 && offsetof(struct bucket, tags) == 8,
+               "bucket_match_eight reads the tags as words 1 and 2");

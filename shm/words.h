@@ -45,7 +45,9 @@ static inline bool desc_key_equal(const struct block_desc *shared, const uint8_t
     uint64_t tail = 0, differ = 0;
     uint32_t nr = len / 8, rest = len % 8;
 
-    if (likely(len == KEY_INLINE)) /* hashes, mostly */
+    if (likely(len == 16)) /* hashes, mostly, whole or cut short */
+        return !(key_word_differs(shared, key, 0) | key_word_differs(shared, key, 1));
+    if (likely(len == KEY_INLINE))
         return !(key_word_differs(shared, key, 0) | key_word_differs(shared, key, 1) |
                  key_word_differs(shared, key, 2) | key_word_differs(shared, key, 3));
     for (unsigned i = 0; i < nr; i++)

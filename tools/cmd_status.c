@@ -70,10 +70,13 @@ static void show_recovery(const json_t *recovery)
 
 static void show_local(const json_t *local)
 {
-    printf("  %-9s %llu clients on this host, which hold %s blocks, %s\n", "local",
+    printf("  %-9s %llu clients on this host, which hold %s blocks, %s", "local",
            (unsigned long long)ctl_number(local, "clients"),
            units_count(ctl_real(local, "held_blocks")).s,
            units_bytes(ctl_number(local, "held_bytes")).s);
+    if (ctl_number(local, "scans"))
+        printf("; a scan for them takes %.1f us", ctl_real(local, "scan_us"));
+    putchar('\n');
 }
 
 static void show_gpu(const json_t *gpu)

@@ -207,6 +207,12 @@ KVR_API enum kvr_status kvr_get_view(struct kvr_client *client, const void *key,
  */
 KVR_API enum kvr_status kvr_match_views(struct kvr_client *client, const struct kvr_key *keys,
                                         size_t nr_keys, struct kvr_view *views, uint32_t *prefix);
+/* The same for keys that have nothing to do with each other, of which each may be stored or not:
+ * many lookups at once, whose waits for memory overlap. views[i] is that of keys[i]; of one that is
+ * not stored it is all zero, which kvr_release passes over. *nr_found: how many are held; may be
+ * NULL. KVR_OK also if none is; KVR_LIMIT: what is held is in views, more may be stored. */
+KVR_API enum kvr_status kvr_get_views(struct kvr_client *client, const struct kvr_key *keys,
+                                      size_t nr_keys, struct kvr_view *views, size_t *nr_found);
 /* Lets go. n views, each of them held by this handle; their data must not be touched any more. */
 KVR_API void kvr_release(struct kvr_client *client, const struct kvr_view *views, size_t n);
 

@@ -21,20 +21,29 @@ struct arguments {
 };
 
 static const struct option long_options[] = {
-    {"server", required_argument, NULL, 's'},  {"mode", required_argument, NULL, 'm'},
-    {"keys", required_argument, NULL, 'k'},    {"key-size", required_argument, NULL, 'K'},
-    {"size", required_argument, NULL, 'v'},    {"zipf", required_argument, NULL, 'z'},
-    {"seconds", required_argument, NULL, 't'}, {"chain", required_argument, NULL, 'c'},
-    {"cpu", required_argument, NULL, 'C'},     {"no-fill", no_argument, NULL, 'n'},
-    {"help", no_argument, NULL, 'h'},          {0},
+    {"server", required_argument, NULL, 's'},
+    {"mode", required_argument, NULL, 'm'},
+    {"keys", required_argument, NULL, 'k'},
+    {"key-size", required_argument, NULL, 'K'},
+    {"size", required_argument, NULL, 'v'},
+    {"zipf", required_argument, NULL, 'z'},
+    {"seconds", required_argument, NULL, 't'},
+    {"chain", required_argument, NULL, 'c'},
+    {"batch", required_argument, NULL, 'b'},
+    {"cpu", required_argument, NULL, 'C'},
+    {"no-fill", no_argument, NULL, 'n'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 static int usage(FILE *to, int code)
 {
-    fputs("usage: local_load --server shm://PATH --mode fill|hit|match|copy|count [--keys N]\n"
-          "           [--key-size BYTES] [--size BYTES] [--zipf EXPONENT] [--seconds S]\n"
-          "           [--chain KEYS] [--cpu N] [--no-fill]     N and BYTES may end in K, M or G\n",
-          to);
+    fputs(
+        "usage: local_load --server shm://PATH --mode fill|hit|hits|match|copy|count\n"
+        "           [--keys N] [--key-size BYTES] [--size BYTES] [--zipf EXPONENT] [--seconds S]\n"
+        "           [--chain KEYS] [--batch KEYS] [--cpu N] [--no-fill]\n"
+        "           N and BYTES may end in K, M or G\n",
+        to);
     return code;
 }
 
@@ -82,6 +91,9 @@ static bool read_arguments(int argc, char **argv, struct arguments *arguments, s
         case 'c':
             work->chain = (uint32_t)number(optarg, 1000);
             break;
+        case 'b':
+            work->batch = (uint32_t)number(optarg, 1000);
+            break;
         case 'C':
             arguments->cpu = atoi(optarg);
             break;
@@ -93,7 +105,7 @@ static bool read_arguments(int argc, char **argv, struct arguments *arguments, s
         }
     return arguments->server && arguments->mode && work->nr_keys && work->size &&
            work->size <= KVR_VALUE_MAX && work->key_size >= 8 && work->key_size <= KEY_SIZE_MAX &&
-           work->chain && optind == argc;
+           work->chain && work->batch && work->batch <= BATCH_MAX && optind == argc;
 }
 
 uint64_t work_draw(struct work *work)
@@ -153,11 +165,8 @@ static double ticks_calibrate(void)
 static const struct mode {
     const char *name;
     bool (*run)(struct work *work, json_t *report); /* NULL: storing is all */
-} modes[] = {{"fill", NULL},
-             {"hit", mode_hit},
-             {"match", mode_match},
-             {"copy", mode_copy},
-             {"count", mode_count}};
+} modes[] = {{"fill", NULL},        {"hit", mode_hit},   {"hits", mode_hits},
+             {"match", mode_match}, {"copy", mode_copy}, {"count", mode_count}};
 
 static const struct mode *mode_find(const char *name)
 {
@@ -187,7 +196,7 @@ static bool measure(struct work *work, const struct arguments *arguments, const 
 int main(int argc, char **argv)
 {
     static struct work work = {
-        .nr_keys = 1000000, .key_size = 16, .size = 64, .chain = 4096, .seconds = 2};
+        .nr_keys = 1000000, .key_size = 16, .size = 64, .chain = 4096, .batch = 32, .seconds = 2};
     struct arguments arguments = {.cpu = -1, .fill = true};
     const struct mode *mode;
     enum kvr_status status;

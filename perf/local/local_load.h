@@ -11,11 +11,12 @@
 #include "kvrail/client.h"
 
 #define KEY_SIZE_MAX 256u
+#define BATCH_MAX 1024u
 
 struct work {
     struct kvr_client *client;
     uint64_t nr_keys;
-    uint32_t key_size, size, chain;
+    uint32_t key_size, size, chain, batch;
     double seconds, zipf; /* zipf 0: uniform */
     struct rng rng;
     struct zipf ranks;
@@ -35,6 +36,7 @@ static inline const uint8_t *work_key(const struct work *work, uint64_t number, 
 
 /* The measured loops: each adds its figures to report. False: something was wrong, and told. */
 bool mode_hit(struct work *work, json_t *report);
+bool mode_hits(struct work *work, json_t *report);
 bool mode_match(struct work *work, json_t *report);
 bool mode_copy(struct work *work, json_t *report);
 bool mode_count(struct work *work, json_t *report);

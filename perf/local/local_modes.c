@@ -137,6 +137,75 @@ bool mode_hit(struct work *work, json_t *report)
     return good;
 }
 
+/* ---- hits: many keys a call ------------------------------------------------------------------ */
+
+struct batch {
+    struct kvr_key keys[BATCH_MAX];
+    struct kvr_view views[BATCH_MAX];
+    uint64_t numbers[BATCH_MAX];
+    uint8_t bytes[BATCH_MAX][KEY_SIZE_MAX];
+};
+
+static void batch_draw(struct work *work, struct batch *batch)
+{
+    for (uint32_t i = 0; i < work->batch; i++) {
+        batch->numbers[i] = work_draw(work);
+        batch->keys[i].data = work_key(work, batch->numbers[i], batch->bytes[i]);
+        batch->keys[i].len = work->key_size;
+    }
+}
+
+/* One call, and the release of what it held. Every value is looked at in between, outside of what
+ * is timed. */
+static bool batch_run(struct work *work, struct batch *batch, uint64_t *ticks)
+{
+    uint64_t began = ticks_now(), held, done;
+    size_t found = 0;
+    enum kvr_status status =
+        kvr_get_views(work->client, batch->keys, work->batch, batch->views, &found);
+    bool good = true;
+
+    held = ticks_now();
+    if (status != KVR_OK || found != work->batch)
+        return wrong("hits", found, status);
+    for (uint32_t i = 0; i < work->batch && good; i++)
+        good = right(work, batch->views[i].data, batch->views[i].len, batch->numbers[i]);
+    done = ticks_now();
+    kvr_release(work->client, batch->views, work->batch);
+    *ticks = held - began + ticks_now() - done;
+    return good || wrong("wrong value", batch->numbers[0], KVR_CORRUPT);
+}
+
+bool mode_hits(struct work *work, json_t *report)
+{
+    struct batch *batch = calloc(1, sizeof(*batch));
+    struct histogram *ns = calloc(1, sizeof(*ns));
+    uint64_t end_ns = clock_ns() + (uint64_t)(work->seconds * 1e9), hits = 0, ticks = 0;
+    double spent_ns = 0;
+    bool good = batch && ns;
+
+    while (good && clock_ns() < end_ns)
+        for (uint32_t i = 0; i < DRAWN / work->batch && good; i++) {
+            double call_ns;
+
+            batch_draw(work, batch);
+            good = batch_run(work, batch, &ticks);
+            call_ns = (double)ticks * work->ns_per_tick;
+            histogram_add(ns, (uint64_t)(call_ns + 0.5));
+            spent_ns += call_ns;
+            hits += work->batch;
+        }
+    if (good) {
+        json_object_set_new(report, "hits_s", json_real((double)hits * 1e9 / spent_ns));
+        json_object_set_new(report, "ns_per_hit", json_real(spent_ns / (double)hits));
+        json_object_set_new(report, "batch", json_integer(work->batch));
+        quantiles(report, "call", ns);
+    }
+    free(batch);
+    free(ns);
+    return good;
+}
+
 /* ---- match ----------------------------------------------------------------------------------- */
 
 /* A chain is a run of keys in the order in which they were stored. */

@@ -12,7 +12,9 @@ ABOUT = """\
 One thread of a client on the server's host asks for random keys of a set that is stored: kvr_get_view and
 kvr_release. The rate is taken without looking at a clock; the median is of hits timed one by one, the two
 looks at the time stamp counter included. Values of 64 B and of 2 MiB: nothing is copied, so size must not
-matter. The reference is the target itself."""
+matter. Beside that, of the same sets, keys asked for together: kvr_get_views of so many random keys and the
+release of what it held, the time of a call divided by its keys. The reference is the target itself."""
+TOGETHER = 32
 MEDIAN_NS, HITS_S = 150, 5e6
 SETS = (  # name, keys, size of a value, settings
     ("64 B, 10 k keys", 10_000, 64, {"cache_size": "64MiB", "blocks_max": 20_000}),
@@ -30,16 +32,25 @@ def run(context: Context) -> Result:
     for name, keys, size, cache in SETS:
         with local.start_server(context, cache) as running:
             local.load(context, running, "fill", keys, size, fill=True)
-            side = Side(name, "hits/s", lambda: _one_run(context, running, keys, size))
-            take_turns(context, [side])
-        figures += [Figure(f"{name}: median", side.median_of("p50_ns"), "ns", MEDIAN_NS, "150 ns",
-                           1.0, at_least=False),
-                    Figure(f"{name}: rate", side.median(), "hits/s", HITS_S, "5 M/s", 1.0)]
-        detail[name] = side.as_dict()
+            alone = Side(name, "hits/s", lambda: _alone(context, running, keys, size))
+            together = Side(f"{name}, {TOGETHER} a call", "hits/s",
+                            lambda: _together(context, running, keys, size))
+            take_turns(context, [alone, together])
+        for side, what in ((alone, "p50_ns"), (together, "p50_ns_a_key")):
+            figures += [Figure(f"{side.name}: median", side.median_of(what), "ns", MEDIAN_NS,
+                               "150 ns", 1.0, at_least=False),
+                        Figure(f"{side.name}: rate", side.median(), "hits/s", HITS_S, "5 M/s", 1.0)]
+            detail[side.name] = side.as_dict()
     return Result(figures, detail)
 
 
-def _one_run(context: Context, running: object, keys: int, size: int) -> dict:
+def _alone(context: Context, running: object, keys: int, size: int) -> dict:
     said = local.load(context, running, "hit", keys, size)
     return {"value": said["hits_s"], "ns_per_hit": said["ns_per_hit"], **said["hit"],
             "tick_cost_ns": said["tick_cost_ns"]}
+
+
+def _together(context: Context, running: object, keys: int, size: int) -> dict:
+    said = local.load(context, running, "hits", keys, size, batch=TOGETHER)
+    return {"value": said["hits_s"], "ns_per_hit": said["ns_per_hit"], "call": said["call"],
+            "p50_ns_a_key": said["call"]["p50_ns"] / TOGETHER}

@@ -9,7 +9,8 @@
  * Sizes: BLOCKS (1 or 2, each with an owner of its own), CLIENTS (1 or 2), ATTEMPTS of a client,
  * GENERATIONS of a block. BATCH: a client takes two blocks with one fence, of which block MOVES is
  * evicted (2: both). ASYMMETRIC: the reclaimer fences for the clients. CORE: an RCU reader besides.
- * SHORT: the client's short way (client/find.h), which asks the descriptor and not the version.
+ * SHORT: the client's short way (client/find.h), which asks the descriptor and not the version, and
+ * reads all of it before it publishes the slot.
  * USED_BEFORE: slots_used is as high as it gets. DEATH: client 0 dies anywhere. LATE: clients are
  * added while all runs. tests/model/run lists the variants that must fail, each without one
  * ingredient. */
@@ -170,8 +171,14 @@ inline client_find(c, b, generation)
 #ifdef SHORT
     if
     :: generation != 0 ->
+#ifdef DETAIL_BEFORE
+        load(CLIENT(c), DETAIL, detail, ORDERED);
+#endif
         load(CLIENT(c), DESC(b), seen, ORDERED);
         generation = (seen % 2 == SEALED -> seen / 2 : 0);
+#ifndef DETAIL_BEFORE
+        load(CLIENT(c), DETAIL, detail, ORDERED);
+#endif
         seen = 0
     :: else
     fi
@@ -216,9 +223,7 @@ inline client_read(c, b, generation)
         :: seen == word0(generation, SEALED) ->
             seen = 0;
 #ifdef SHORT
-            load(CLIENT(c), DETAIL, seen, ORDERED);
-            assert(seen == generation); /* else: of a block not yet sealed, or another's */
-            seen = 0;
+            assert(detail == generation); /* else: of a block not yet sealed, or another's */
 #endif
             plain_read(CLIENT(c), VALUE(b), generation, CLOCK(c), stamps[c * BLOCKS + b]);
             plain_read(CLIENT(c), VALUE(b), generation, CLOCK(c), stamps[c * BLOCKS + b])
@@ -227,6 +232,9 @@ inline client_read(c, b, generation)
         store(CLIENT(c), SLOT(c, b), 0, SLOT_RELEASE)
     :: else
     fi;
+#ifdef SHORT
+    detail = 0;
+#endif
     generation = 0
 }
 
@@ -236,6 +244,9 @@ proctype client(byte c)
     byte attempt, g0, g1, seen, used = BLOCKS;
 #else
     byte attempt, g0, g1, seen, used;
+#endif
+#ifdef SHORT
+    byte detail;
 #endif
 
     {

@@ -24,6 +24,11 @@ expect 0 kv del large
 expect 1 kv get large
 expect 0 kv ping -c 50 -i 10ms
 echo "$out" | tail -n 3
+# What the reclaimer's looks at the clients' slots cost is there to be read.
+expect 0 kv status --json
+json '.local | .scans > 0 and .scan_us > 0'
+expect 0 kv status
+says 'a scan for them takes'
 stop_server
 
 start_server local_write=none

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "shm/glance.h"
 #include "shm/hazard.h"
 #include "shm/index.h"
 #include "shm/partition.h"
@@ -95,29 +96,45 @@ static void verify(struct tally *tally, const struct holding *holding)
     fail("wrong bytes", holding->key, version);
 }
 
-/* Looks a key up and holds its block. */
-static bool hold(struct client *client, struct hazards *hazards, uint64_t number, bool dawdle,
-                 struct holding *holding)
+/* A lookup by one of both ways. What the short one saw counts if it still does afterwards. */
+static bool look(struct tally *tally, uint64_t number, bool shortly, struct glance *glance,
+                 struct block_view *view)
 {
-    uint32_t now_ms = arena_ms(&arena, clock_ns()), slot;
-    struct tally *tally = client->tally;
-    struct block_view view;
+    const struct part_map *map = &arena.maps[0];
     enum index_result result;
+    struct key_hash hash;
     struct key key;
     uint32_t key_len = key_make(&key, number);
 
     counter_add(&tally->looks, 1);
-    result = index_look(&arena, 0, hash_key(&key, key_len, arena.sb->seed), &key, key_len, now_ms,
-                        &view);
+    hash = hash_key(&key, key_len, arena.sb->seed);
+    if (shortly) {
+        glance_place(glance, map, 0, hash);
+        glance_bucket(glance, map);
+        return glance_read(&arena, glance, map, 0, &key, key_len, view) && !glance_expires(glance);
+    }
+    result = index_look(&arena, 0, hash, &key, key_len, arena_ms(&arena, clock_ns()), view);
     if (result == INDEX_UNDECIDED)
         counter_add(&tally->undecided, 1);
-    if (result != INDEX_HIT)
+    return result == INDEX_HIT;
+}
+
+/* Looks a key up and holds its block. */
+static bool hold(struct client *client, struct hazards *hazards, uint64_t number, bool shortly,
+                 bool dawdle, struct holding *holding)
+{
+    struct tally *tally = client->tally;
+    struct block_view view;
+    struct glance glance = {0};
+    uint32_t slot;
+
+    if (!look(tally, number, shortly, &glance, &view))
         return false;
     if (dawdle)
         sched_yield(); /* the block may go meanwhile */
     slot = hazard_publish(hazards, view.ref);
     hazard_fence(hazards);
-    if (!hazard_holds(&arena, view.ref)) {
+    if (shortly ? !glance_holds(&glance) : !hazard_holds(&arena, view.ref)) {
         counter_add(&tally->late, 1);
         hazard_release(hazards, slot);
         return false;
@@ -140,7 +157,8 @@ static void client_run(struct client *client, uint64_t seed)
     for (uint64_t turn = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); turn++) {
         bool dawdle = rng_below(&rng, 50) == 0;
 
-        if (nr < HOLDS && hold(client, &hazards, rng_below(&rng, KEYS), dawdle, &holdings[nr]))
+        if (nr < HOLDS &&
+            hold(client, &hazards, rng_below(&rng, KEYS), turn % 2, dawdle, &holdings[nr]))
             verify(client->tally, &holdings[nr++]);
         if (nr && (nr == HOLDS || rng_below(&rng, 3) == 0)) {
             at = (uint32_t)rng_below(&rng, nr);

@@ -27,3 +27,26 @@ Test(hash, spreads_keys_evenly_over_partitions)
     for (int p = 0; p < 7; p++)
         cr_assert(counts[p] > 9500 && counts[p] < 10500, "partition %d holds %u", p, counts[p]);
 }
+
+/* Clients and servers of other builds must agree. */
+Test(hash, is_xxh3_whatever_the_compiler_knows_of_the_length)
+{
+    char key[64];
+
+    for (size_t i = 0; i < sizeof(key); i++)
+        key[i] = (char)(i * 7 + 1);
+    for (volatile size_t len = 1; len <= sizeof(key); len++) {
+        XXH128_hash_t wanted = XXH3_128bits_withSeed(key, len, 0x1234567890abcdef);
+        struct key_hash hash = hash_key(key, len, 0x1234567890abcdef);
+
+        cr_assert(hash.lo == wanted.low64 && hash.hi == wanted.high64, "%zu bytes", len);
+        if (len == HASH_COMMON)
+            cr_assert_eq(hash_common_key(key, 0x1234567890abcdef).lo, wanted.low64);
+    }
+}
+
+Test(hash, of_one_partition_every_key_is_in_it)
+{
+    for (uint64_t i = 0; i < 1000; i++)
+        cr_assert_eq(hash_partition(hash_key(&i, sizeof(i), 42), 1), 0);
+}

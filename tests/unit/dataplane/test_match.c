@@ -190,3 +190,107 @@ Test(match, takes_keys_of_one_size_without_their_lengths)
     cr_assert_eq(rep.prefix, 2);
     cr_assert_eq(bytes[sizeof(rep)], 0x1b);
 }
+
+#define LONG_CHAIN 100u
+#define LONG_KEY 40u
+
+/* Whether the answer about the first nr keys of one size is what refs says of them. */
+static void match_first(unsigned nr, uint16_t key_size, const uint8_t *keys, const uint64_t *refs)
+{
+    uint8_t bytes[KVR_DATAGRAM_MAX];
+    struct kvr_match_req req = {.nr_keys = (uint16_t)nr, .key_size = key_size};
+    uint32_t bitmap_len = (nr + 63) / 64 * 8, prefix = 0;
+    struct kvr_match_rep rep;
+    struct record record;
+    struct message m;
+
+    while (prefix < nr && refs[prefix])
+        prefix++;
+    rig_begin(&rig, &m);
+    m.hdr.reply_max = 139;
+    message_record(&m, KVR_MATCH, KVR_MATCH_REFS, &req, sizeof(req), 0, keys, nr * key_size);
+    cr_assert_eq(rig_status(&rig, &m, &record, bytes), KVR_OK);
+    memcpy(&rep, bytes, sizeof(rep));
+    cr_assert_eq(rep.prefix, prefix, "%u keys of %u bytes: %u", nr, key_size, rep.prefix);
+    cr_assert_eq(rep.op.size, sizeof(rep) + bitmap_len + nr * sizeof(struct kvr_match_ref));
+    for (unsigned i = 0; i < 8 * bitmap_len; i++)
+        cr_assert_eq(bit(bytes, i), i < nr && refs[i], "%u keys: bit %u", nr, i);
+    for (unsigned i = 0; i < nr; i++) {
+        struct kvr_match_ref ref;
+
+        memcpy(&ref, bytes + sizeof(rep) + bitmap_len + i * sizeof(ref), sizeof(ref));
+        cr_assert_eq(ref.ref, refs[i], "%u keys: key %u", nr, i);
+        cr_assert(ref.value_len == (refs[i] ? 3 + i : 0) &&
+                  ref.tier == (refs[i] ? KVR_TIER_HOST : 0) && memcmp(ref.zero, "\0\0", 3) == 0);
+    }
+}
+
+/* Of keys of one size, of which gaps are missing: every length of a chain. */
+static void match_chains(uint16_t key_size, unsigned gaps)
+{
+    static const uint8_t value[LONG_CHAIN + 3];
+    uint8_t keys[LONG_CHAIN * LONG_KEY];
+    uint64_t refs[LONG_CHAIN];
+
+    for (unsigned i = 0; i < LONG_CHAIN; i++) {
+        char key[LONG_KEY + 1] = {0}, digits[16];
+
+        snprintf(digits, sizeof(digits), "%08u", i * 100 + gaps);
+        memset(key, 'k', key_size);
+        memcpy(key + key_size - 8, digits, 8);
+        memcpy(keys + i * key_size, key, key_size);
+        refs[i] = 0;
+        if (gaps == 0 || (i + 1) % gaps)
+            cr_assert_eq(rig_put(&rig, key, value, 3 + i, &refs[i]), KVR_OK);
+    }
+    for (unsigned nr = 1; nr <= LONG_CHAIN; nr++)
+        match_first(nr, key_size, keys, refs);
+}
+
+static void match_sizes(void)
+{
+    static const uint16_t sizes[] = {8, 16, 32, LONG_KEY};
+
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned gaps = 0; gaps < 60; gaps += 19)
+            match_chains(sizes[i], gaps);
+}
+
+Test(match, is_right_for_chains_of_every_length_over_partitions)
+{
+    match_sizes();
+}
+
+Test(match_one, is_right_for_chains_of_every_length, .init = open_small_rig, .fini = close_rig)
+{
+    match_sizes();
+}
+
+static uint64_t store_for(const char *key, uint32_t len, uint32_t ttl_ms)
+{
+    uint8_t bytes[KVR_DATAGRAM_MAX];
+    struct record record;
+    struct message m;
+    uint64_t ref;
+
+    rig_begin_write(&rig, &m, key);
+    message_put(&m, key, "abcdefgh", len, 0, ttl_ms);
+    cr_assert_eq(rig_status(&rig, &m, &record, bytes), KVR_OK);
+    memcpy(&ref, record.body, sizeof(ref));
+    return ref;
+}
+
+Test(match_one, does_not_find_what_has_expired, .init = open_small_rig, .fini = close_rig)
+{
+    uint64_t refs[2];
+    uint8_t keys[32];
+
+    memcpy(keys, "0000000000000001", 16);
+    memcpy(keys + 16, "0000000000000002", 16);
+    refs[0] = store_for("0000000000000001", 3, 5000);
+    refs[1] = store_for("0000000000000002", 4, 1000);
+    match_first(2, 16, keys, refs);
+    rig.now_ns += 2000 * 1000000ull;
+    refs[1] = 0;
+    match_first(2, 16, keys, refs);
+}

@@ -25,6 +25,7 @@ const struct quant_check quant_checks[] = {
     {"special_groups_have_defined_results", special_groups_have_defined_results},
     {"errors_stay_within_the_bound", errors_stay_within_the_bound},
     {"paths_agree_on_what_is_packed", paths_agree_on_what_is_packed},
+    {"paths_agree_on_every_quotient", paths_agree_on_every_quotient},
     {"paths_agree_on_what_is_unpacked", paths_agree_on_what_is_unpacked},
     {"nothing_is_touched_beyond_the_buffers", nothing_is_touched_beyond_the_buffers},
     {NULL, NULL},

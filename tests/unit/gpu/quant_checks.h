@@ -24,5 +24,6 @@ bool packed_bytes_lie_as_described(uint64_t seed);
 bool special_groups_have_defined_results(uint64_t seed);
 bool errors_stay_within_the_bound(uint64_t seed);
 bool paths_agree_on_what_is_packed(uint64_t seed);
+bool paths_agree_on_every_quotient(uint64_t seed);
 bool paths_agree_on_what_is_unpacked(uint64_t seed);
 bool nothing_is_touched_beyond_the_buffers(uint64_t seed);

@@ -27,18 +27,18 @@ static void shuffle(struct rng *rng, uint16_t *elements)
 }
 
 static bool packs_alike(const struct kvr_conversion *conversion, const uint16_t *elements,
-                        const char *what)
+                        uint32_t nr, const char *what)
 {
     static uint8_t expected[2 * ELEMENTS], found[2 * ELEMENTS];
-    size_t len = quant_packed_len(conversion, ELEMENTS);
+    size_t len = quant_packed_len(conversion, nr);
 
     quant_use(0);
-    quant_pack(conversion, elements, ELEMENTS, expected);
+    quant_pack(conversion, elements, nr, expected);
     for (unsigned path = 1; path < PATHS; path++) {
         if (quant_use(path))
             continue;
         memset(found, 0xa5, len);
-        quant_pack(conversion, elements, ELEMENTS, found);
+        quant_pack(conversion, elements, nr, found);
         for (size_t i = 0; i < len; i++)
             if (found[i] != expected[i]) {
                 printf("path %u, %s, %s: byte %zu of %zu differs\n", path,
@@ -61,18 +61,51 @@ bool paths_agree_on_what_is_packed(uint64_t seed)
 
         for (uint32_t x = 0; x < ELEMENTS; x++)
             elements[x] = (uint16_t)x;
-        if (!packs_alike(&conversion, elements, "all in order"))
+        if (!packs_alike(&conversion, elements, ELEMENTS, "all in order"))
             return false;
         for (unsigned run = 0; run < RANDOM_RUNS; run++) {
             shuffle(&rng, elements);
-            if (!packs_alike(&conversion, elements, "all shuffled"))
+            if (!packs_alike(&conversion, elements, ELEMENTS, "all shuffled"))
                 return false;
         }
         for (const struct distribution *from = distributions; from->name; from++) {
             distribution_fill(from, &rng, conversion.element, elements, ELEMENTS);
-            if (!packs_alike(&conversion, elements, from->name))
+            if (!packs_alike(&conversion, elements, ELEMENTS, from->name))
                 return false;
         }
+    }
+    return true;
+}
+
+/* Groups of the largest and 31 others. Number of elements. */
+static uint32_t fill_with_smaller(uint16_t *elements, uint16_t largest)
+{
+    uint32_t nr = 0;
+
+    for (uint32_t x = 0; x <= largest; x++) {
+        if (nr % 32 == 0)
+            elements[nr++] = largest;
+        elements[nr++] = (uint16_t)(x | (x % 3 ? 0 : 0x8000u));
+    }
+    while (nr % 32)
+        elements[nr++] = 0;
+    return nr;
+}
+
+/* Every element that is not larger by the scale of every fraction: but for exponents, which change
+ * nothing until something is subnormal, these are all quotients that there are. */
+bool paths_agree_on_every_quotient(uint64_t)
+{
+    static uint16_t elements[ELEMENTS];
+
+    for (unsigned i = 0; i < 4; i++) {
+        struct kvr_conversion conversion = conversion_of(i);
+        const struct format *format = format_of(conversion.element);
+        uint16_t one = (uint16_t)(format->bias << format->fraction);
+
+        for (uint16_t x = one; x < one + (1 << format->fraction); x++)
+            if (!packs_alike(&conversion, elements, fill_with_smaller(elements, x), "quotients"))
+                return false;
     }
     return true;
 }

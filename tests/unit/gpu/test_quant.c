@@ -40,6 +40,11 @@ Test(quant, paths_agree_on_what_is_packed)
     cr_assert(paths_agree_on_what_is_packed(quant_seed()));
 }
 
+Test(quant, paths_agree_on_every_quotient)
+{
+    cr_assert(paths_agree_on_every_quotient(quant_seed()));
+}
+
 Test(quant, paths_agree_on_what_is_unpacked)
 {
     cr_assert(paths_agree_on_what_is_unpacked(quant_seed()));
