@@ -53,6 +53,7 @@ static void setup(void)
     cr_assert_neq(memory, MAP_FAILED);
     spec.base = memory;
     cr_assert_eq(kvr_region_register(client, &spec, &region), KVR_OK);
+    cr_assert_eq(kvr_region_by_device(region), engine_path[0] != 0);
     for (unsigned i = 0; i < NR; i++) {
         snprintf(names[i], sizeof(names[i]), "block/%u", i);
         keys[i] = (struct kvr_key){names[i], (uint32_t)strlen(names[i])};
@@ -378,6 +379,7 @@ Test(transfer, host_memory_of_ones_own_needs_no_device)
 
     store_all(NR);
     cr_assert_eq(kvr_region_register(client, &host, &transfer.region), KVR_OK);
+    cr_assert_eq(kvr_region_by_device(transfer.region), 0);
     cr_assert_eq(kvr_load(client, &transfer), KVR_OK);
     memcpy(memory, own, SIZE);
     for (unsigned i = 0; i < NR; i++)
