@@ -242,6 +242,10 @@ enum kvr_status kvr_region_register(struct kvr_client *client, const struct kvr_
     status = make(client, spec, &region);
     if (status == KVR_OK && region->by_device)
         status = await(client, region);
+    if (status == KVR_NO_DEVICE && spec->kind == KVR_REGION_MEMFD && spec->base) {
+        region->by_device = false; /* it is host memory: then the library copies */
+        status = KVR_OK;
+    }
     if (status == KVR_OK)
         *out = region;
     else if (region && region->word == REGION_SAID)
@@ -249,6 +253,11 @@ enum kvr_status kvr_region_register(struct kvr_client *client, const struct kvr_
     else if (region)
         free_region(client, region);
     return status;
+}
+
+int kvr_region_by_device(const struct kvr_region *region)
+{
+    return region->by_device;
 }
 
 enum kvr_status kvr_region_forget(struct kvr_client *client, struct kvr_region *region)

@@ -15,7 +15,8 @@ static const struct cli_option options[] = {{0}};
 static void show(const json_t *clients)
 {
     struct table *table = table_create(
-        ">id|>pid|>uid|program|name|since|rights|>held|>held bytes|>hits|>misses|>puts");
+        ">id|>pid|>uid|program|name|since|rights|>held|>held bytes|>hits|>misses|>puts|>regions|"
+        ">region bytes");
     const json_t *row;
     size_t i;
 
@@ -28,7 +29,7 @@ static void show(const json_t *clients)
 
         localtime_r(&since, &tm);
         strftime(when, sizeof(when), "%F %T", &tm);
-        table_row(table, "%llu\t%llu\t%llu\t%s\t%s\t%s\t%s%s\t%llu\t%s\t%llu\t%llu\t%llu",
+        table_row(table, "%llu\t%llu\t%llu\t%s\t%s\t%s\t%s%s\t%llu\t%s\t%llu\t%llu\t%llu\t%llu\t%s",
                   (unsigned long long)ctl_number(row, "id"),
                   (unsigned long long)ctl_number(row, "pid"),
                   (unsigned long long)ctl_number(row, "uid"), ctl_text(row, "program"),
@@ -38,7 +39,9 @@ static void show(const json_t *clients)
                   units_bytes(ctl_number(row, "held_bytes")).s,
                   (unsigned long long)ctl_number(row, "hits"),
                   (unsigned long long)ctl_number(row, "misses"),
-                  (unsigned long long)ctl_number(row, "puts"));
+                  (unsigned long long)ctl_number(row, "puts"),
+                  (unsigned long long)ctl_number(row, "regions"),
+                  units_bytes(ctl_number(row, "region_bytes")).s);
     }
     table_print(table, stdout);
     table_destroy(table);

@@ -5,8 +5,8 @@
  * A region is such memory, registered once. kvr_load finds how long a prefix of the keys is stored
  * and brings those blocks to their places, layer by layer if that is asked for; kvr_store takes
  * blocks from there. On shm:// a device of the server moves the bytes of regions that it was handed
- * (KVR_REGION_MEMFD, _CUDA_IPC, _CUDA_FD); else, and always on udp://, the library copies by
- * itself, to and from `base`. */
+ * (KVR_REGION_MEMFD, _CUDA_IPC, _CUDA_FD). On udp://, and where the server has no device for host
+ * memory, the library copies by itself, to and from `base`. */
 #ifndef KVRAIL_TRANSFER_H
 #define KVRAIL_TRANSFER_H
 
@@ -33,11 +33,13 @@ struct kvr_region_spec {
  * kvr_region_forget; kvr_close forgets all, but waits for nobody: what transfers that still ran
  * were about may be written to for a moment more. After a restart of the server the library
  * registers it again by itself. KVR_INVALID; KVR_NO_DEVICE: the server has no device that reaches
- * such memory, or (udp://) base is NULL; KVR_LIMIT: too many regions or bytes; KVR_TIMEOUT,
- * KVR_UNREACHABLE, KVR_NO_MEMORY. */
+ * such memory, and it is no host memory whose base is known; KVR_LIMIT: too many regions or bytes;
+ * KVR_TIMEOUT, KVR_UNREACHABLE, KVR_NO_MEMORY. */
 KVR_API enum kvr_status kvr_region_register(struct kvr_client *client,
                                             const struct kvr_region_spec *spec,
                                             struct kvr_region **region);
+/* 1: a device of the server moves its bytes; 0: the library does. */
+KVR_API int kvr_region_by_device(const struct kvr_region *region);
 /* On KVR_OK no byte of it is read or written any more, also by what ended as KVR_TIMEOUT or
  * KVR_CANCELED, and region is gone. KVR_BUSY: transfers of it are running; KVR_TIMEOUT: the server
  * did not say so in time; call again. */

@@ -4,10 +4,12 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -51,6 +53,7 @@ static void setup(void)
     cr_assert_neq(memory, MAP_FAILED);
     spec.base = memory;
     cr_assert_eq(kvr_region_register(client, &spec, &region), KVR_OK);
+    cr_assert_eq(kvr_region_by_device(region), engine_path[0] != 0);
     for (unsigned i = 0; i < NR; i++) {
         snprintf(names[i], sizeof(names[i]), "block/%u", i);
         keys[i] = (struct kvr_key){names[i], (uint32_t)strlen(names[i])};
@@ -376,6 +379,7 @@ Test(transfer, host_memory_of_ones_own_needs_no_device)
 
     store_all(NR);
     cr_assert_eq(kvr_region_register(client, &host, &transfer.region), KVR_OK);
+    cr_assert_eq(kvr_region_by_device(transfer.region), 0);
     cr_assert_eq(kvr_load(client, &transfer), KVR_OK);
     memcpy(memory, own, SIZE);
     for (unsigned i = 0; i < NR; i++)
@@ -391,4 +395,25 @@ Test(transfer, serves_the_example)
     cr_assert_not_null(example);
     snprintf(command, sizeof(command), "%s %s > /dev/null", example, engine_url);
     cr_assert_eq(system(command), 0);
+}
+
+Test(transfer, a_server_that_hangs_is_given_up_in_time_and_moves_nothing_when_it_goes_on)
+{
+    struct kvr_transfer transfer = of(NR);
+    struct timespec pause = {.tv_nsec = 200000000};
+
+    store_all(NR);
+    transfer.timeout_ms = 300;
+    cr_assert_eq(kill(engine_child.pid, SIGSTOP), 0);
+    cr_assert_eq(kvr_load(client, &transfer), KVR_TIMEOUT);
+    cr_assert_eq(transfer.nr_done, 0);
+    cr_assert_eq(kill(engine_child.pid, SIGCONT), 0);
+    /* What was left in the rings is taken now, and its time is over. */
+    cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
+    nanosleep(&pause, NULL);
+    cr_assert_eq(touched(), 0);
+    transfer.timeout_ms = 0;
+    cr_assert_eq(kvr_load(client, &transfer), KVR_OK);
+    cr_assert_eq(transfer.prefix, NR);
+    cr_assert_eq(kvr_region_forget(client, region), KVR_OK);
 }
