@@ -143,8 +143,7 @@ static inline enum found probe_pin_again(struct mount *mount, struct probe *prob
 }
 
 static inline enum found probe_pin(struct mount *mount, struct probe *probe,
-                                   const struct kvr_key *key, uint64_t now_ns,
-                                   struct block_view *block)
+                                   const struct kvr_key *key, struct block_view *block)
 {
     const struct part_map *map = probe_map(mount, probe);
 
@@ -157,7 +156,7 @@ static inline enum found probe_pin(struct mount *mount, struct probe *probe,
             return FOUND;
         probe_let_go(mount, probe);
     }
-    return probe_pin_again(mount, probe, key, now_ns, block);
+    return probe_pin_again(mount, probe, key, coarse_ns(), block);
 }
 
 /* Tells owners of hits, if they have time to listen: those of one partition after the other in one

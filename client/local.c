@@ -16,7 +16,7 @@ static enum kvr_status status_of(enum found found)
     return found == FOUND_ABSENT ? KVR_MISS : KVR_LIMIT;
 }
 
-static enum found view_once(struct kvr_client *client, const struct kvr_key *key, uint64_t now_ns,
+static enum found view_once(struct kvr_client *client, const struct kvr_key *key,
                             struct kvr_view *view)
 {
     struct mount *mount = client->local->mount;
@@ -27,7 +27,7 @@ static enum found view_once(struct kvr_client *client, const struct kvr_key *key
     probe_setup(&probe, mount, key);
     if (probe_fenced(client, &probe))
         return FOUND_UNSURE;
-    found = probe_pin(mount, &probe, key, now_ns, &block);
+    found = probe_pin(mount, &probe, key, &block);
     if (found != FOUND) {
         mount->segment.header->misses += found == FOUND_ABSENT;
         return found;
@@ -76,36 +76,50 @@ enum kvr_status kvr_get_view(struct kvr_client *client, const void *data, size_t
         status = local_usable(client);
         if (status != KVR_OK)
             return status;
-        found = view_once(client, &key, coarse_ns(), view);
+        found = view_once(client, &key, view);
         if (found == FOUND)
             return KVR_OK;
     } while (found == FOUND_UNSURE && local_wait(client, &patience, &key));
     return found == FOUND_UNSURE ? KVR_TIMEOUT : status_of(found);
 }
 
-/* Views of one mount: as many of the first as are. */
-static size_t release_of(struct mount *mount, const struct kvr_view *views, size_t n)
+static inline void release(struct mount *mount, struct hazards *hazards,
+                           const struct kvr_view *view)
 {
-    struct hazards hazards = mount->hazards;
-    uint64_t bytes = 0;
-    uint32_t nr = 0;
+    /* Twice released is once released. */
+    if (unlikely(view->slot >= hazards->nr_slots || hazards->slots[view->slot] != view->ref ||
+                 view->ref == 0))
+        return;
+    mount->nr_held--;
+    mount->held_bytes -= view->len;
+    hazard_release(hazards, view->slot);
+}
+
+/* Views of one mount: as many of the first as are. */
+static size_t release_many(struct mount *mount, const struct kvr_view *views, size_t n)
+{
+    struct hazards hazards = mount->hazards; /* in registers */
     size_t i;
 
-    for (i = 0; i < n && views[i].mount == mount->number; i++) {
-        const struct kvr_view *view = &views[i];
-
-        /* Twice released is once released. */
-        if (unlikely(view->slot >= hazards.nr_slots || hazards.slots[view->slot] != view->ref ||
-                     view->ref == 0))
-            continue;
-        nr++;
-        bytes += view->len;
-        hazard_release(&hazards, view->slot);
-    }
+    for (i = 0; i < n && views[i].mount == mount->number; i++)
+        release(mount, &hazards, &views[i]);
     mount->hazards.nr_free = hazards.nr_free;
-    mount->nr_held -= nr;
-    mount->held_bytes -= bytes;
     return i;
+}
+
+static void release_any(struct local *local, const struct kvr_view *views, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        struct mount *mount = mount_find(local, views[i].mount);
+
+        if (!mount) {
+            i++;
+            continue;
+        }
+        i += release_many(mount, views + i, n - i);
+        if (mount != local->mount)
+            mount_forget(local, mount);
+    }
 }
 
 void kvr_release(struct kvr_client *client, const struct kvr_view *views, size_t n)
@@ -114,15 +128,8 @@ void kvr_release(struct kvr_client *client, const struct kvr_view *views, size_t
 
     if (!local || local_forked(local))
         return;
-    for (size_t i = 0; i < n;) {
-        struct mount *mount = mount_find(local, views[i].mount);
-
-        if (!mount) {
-            i++;
-            continue;
-        }
-        i += release_of(mount, views + i, n - i);
-        if (unlikely(mount != local->mount))
-            mount_forget(local, mount);
-    }
+    if (n == 1 && likely(views->mount == local->mount->number))
+        release(local->mount, &local->mount->hazards, views);
+    else
+        release_any(local, views, n);
 }

@@ -111,7 +111,7 @@ static enum local_outcome get(struct kvr_client *client, struct kvr_call *call, 
     probe_setup(&probe, mount, &call->key);
     if (probe_fenced(client, &probe))
         return LOCAL_AGAIN;
-    found = probe_pin(mount, &probe, &call->key, coarse_ns(), &block);
+    found = probe_pin(mount, &probe, &call->key, &block);
     if (found == FOUND_UNSURE)
         return LOCAL_AGAIN;
     if (found != FOUND) {
