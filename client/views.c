@@ -14,8 +14,8 @@ struct run {
     const struct kvr_key *keys;
     struct kvr_view *views; /* as many */
     uint32_t nr;
-    bool chain;  /* ends at the first key that is absent */
-    bool common; /* all keys are HASH_COMMON bytes long */
+    bool chain;   /* ends at the first key that is absent */
+    uint32_t len; /* of all keys, if it is HASH_SHORT or HASH_LONG; else 0 */
     uint64_t now_ns;
     enum found why; /* it went no further; FOUND = it is done */
     uint32_t nr_absent;
@@ -24,7 +24,7 @@ struct run {
 /* Looks at the blocks that a batch was led to, names them in slots, fences. Returns whether all of
  * them are named. */
 static inline __attribute__((always_inline)) bool
-name_batch(const struct run *run, uint32_t from, struct probe *probes, uint32_t n, bool simple)
+name_batch(const struct run *run, uint32_t from, struct probe *probes, uint32_t n, uint32_t len)
 {
     struct mount *mount = run->mount;
     const struct part_map *maps = mount->arena.maps;
@@ -34,12 +34,12 @@ name_batch(const struct run *run, uint32_t from, struct probe *probes, uint32_t 
     uint32_t number = mount->number;
 
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t partition = simple ? 0 : probes[i].glance.partition;
-        uint32_t len = simple ? HASH_COMMON : keys[i].len;
+        uint32_t partition = len ? 0 : probes[i].glance.partition;
+        uint32_t key_len = len ? len : keys[i].len;
         struct block_view block;
 
-        if (unlikely(!probe_read(mount, &probes[i], &maps[partition], partition, keys[i].data, len,
-                                 &block)))
+        if (unlikely(!probe_read(mount, &probes[i], &maps[partition], partition, keys[i].data,
+                                 key_len, &block)))
             continue;
         probes[i].slot = hazard_publish(&hazards, block.ref);
         view_describe(&views[i], &block, number, probes[i].slot);
@@ -118,11 +118,11 @@ static __attribute__((noinline)) uint32_t hold_each(struct run *run, uint32_t fr
 
 /* All that hold_each would say, where nothing is in the way. */
 static inline __attribute__((always_inline)) uint32_t
-hold_batch(struct run *run, uint32_t from, struct probe *probes, uint32_t n, bool simple)
+hold_batch(struct run *run, uint32_t from, struct probe *probes, uint32_t n, uint32_t len)
 {
     struct mount *mount = run->mount;
     struct kvr_view *views = &run->views[from];
-    bool good = name_batch(run, from, probes, n, simple);
+    bool good = name_batch(run, from, probes, n, len);
     uint64_t bytes = 0;
 
     for (uint32_t i = 0; i < n; i++) {
@@ -162,7 +162,7 @@ static uint32_t batch_len(const struct run *run, uint32_t from)
 }
 
 static inline __attribute__((always_inline)) void setup_batch(const struct run *run, uint32_t from,
-                                                              struct probe *probes, bool simple)
+                                                              struct probe *probes, uint32_t len)
 {
     const struct arena *arena = &run->mount->arena;
     const struct kvr_key *keys = &run->keys[from];
@@ -170,9 +170,9 @@ static inline __attribute__((always_inline)) void setup_batch(const struct run *
     uint32_t n = batch_len(run, from);
 
     for (uint32_t i = 0; i < n; i++) {
-        struct key_hash hash = simple ? hash_common_key(keys[i].data, seed)
-                                      : hash_key(keys[i].data, keys[i].len, seed);
-        uint32_t partition = simple ? 0 : hash_partition(hash, arena->nr_partitions);
+        struct key_hash hash =
+            len ? hash_key_of(keys[i].data, len, seed) : hash_key(keys[i].data, keys[i].len, seed);
+        uint32_t partition = len ? 0 : hash_partition(hash, arena->nr_partitions);
 
         glance_place(&probes[i].glance, &arena->maps[partition], partition, hash);
         prefetch_read(probes[i].glance.bucket);
@@ -180,64 +180,68 @@ static inline __attribute__((always_inline)) void setup_batch(const struct run *
 }
 
 static inline __attribute__((always_inline)) void guess_batch(const struct run *run, uint32_t from,
-                                                              struct probe *probes, bool simple)
+                                                              struct probe *probes, uint32_t len)
 {
     const struct part_map *maps = run->mount->arena.maps;
     uint32_t n = batch_len(run, from);
 
     for (uint32_t i = 0; i < n; i++)
-        probe_guess(&probes[i], &maps[simple ? 0 : probes[i].glance.partition]);
+        probe_guess(&probes[i], &maps[len ? 0 : probes[i].glance.partition]);
 }
 
 /* As far as it goes. While the cache lines of one batch are worked on, those of the next two are on
  * their way. Returns how many keys are done. */
 static inline __attribute__((always_inline)) uint32_t run_through(struct kvr_client *client,
-                                                                  struct run *run, bool simple)
+                                                                  struct run *run, uint32_t len)
 {
     struct probe probes[STAGES][BATCH];
     bool fences = any_fenced(client);
     uint32_t done = 0;
 
     run->why = FOUND;
-    setup_batch(run, 0, probes[0], simple);
-    setup_batch(run, BATCH, probes[1], simple);
-    guess_batch(run, 0, probes[0], simple);
+    setup_batch(run, 0, probes[0], len);
+    setup_batch(run, BATCH, probes[1], len);
+    guess_batch(run, 0, probes[0], len);
     for (unsigned turn = 0; done < run->nr && run->why == FOUND; turn++) {
         struct probe *now = probes[turn % STAGES];
         uint32_t n = batch_len(run, done);
 
-        setup_batch(run, done + 2 * BATCH, probes[(turn + 2) % STAGES], simple);
-        guess_batch(run, done + BATCH, probes[(turn + 1) % STAGES], simple);
+        setup_batch(run, done + 2 * BATCH, probes[(turn + 2) % STAGES], len);
+        guess_batch(run, done + BATCH, probes[(turn + 1) % STAGES], len);
         if (unlikely(fences && fenced(client, now, n)))
             run->why = FOUND_UNSURE;
         else
-            done += hold_batch(run, done, now, n, simple);
+            done += hold_batch(run, done, now, n, len);
     }
     return done;
 }
 
-/* Twice the same: where all keys are of the usual length and there is one partition, a tenth of the
- * instructions has nothing to do. */
+/* The same three times: where all keys are of one of the usual lengths and there is one partition,
+ * a tenth of the instructions has nothing to do. */
 static uint32_t run_once(struct kvr_client *client, struct run *run)
 {
-    if (run->common && run->mount->arena.nr_partitions == 1)
-        return run_through(client, run, true);
-    return run_through(client, run, false);
+    uint32_t len = run->mount->arena.nr_partitions == 1 ? run->len : 0;
+
+    if (len == HASH_SHORT)
+        return run_through(client, run, HASH_SHORT);
+    if (len == HASH_LONG)
+        return run_through(client, run, HASH_LONG);
+    return run_through(client, run, 0);
 }
 
-/* *common: all of them are HASH_COMMON bytes long. */
-static bool keys_good(const struct kvr_key *keys, size_t nr, bool *common)
+/* *len: see struct run. */
+static bool keys_good(const struct kvr_key *keys, size_t nr, uint32_t *len)
 {
-    uint32_t differ = 0;
-    bool bad = false;
+    uint32_t first = nr > 0 ? keys[0].len : HASH_SHORT, differ = 0;
+    bool bad = first - 1 >= KVR_KEY_MAX;
 
     for (size_t i = 0; i < nr; i++) {
-        differ |= keys[i].len ^ HASH_COMMON;
+        differ |= keys[i].len ^ first;
         bad |= !keys[i].data;
     }
-    *common = differ == 0;
     for (size_t i = 0; i < nr && differ; i++)
         bad |= keys[i].len - 1 >= KVR_KEY_MAX;
+    *len = !differ && (first == HASH_SHORT || first == HASH_LONG) ? first : 0;
     return !bad;
 }
 
@@ -251,7 +255,7 @@ static enum kvr_status run_all(struct kvr_client *client, struct run *run, uint3
 
     if (whole.nr > 0 && (!whole.keys || !whole.views))
         return KVR_INVALID;
-    if (!keys_good(whole.keys, whole.nr, &run->common))
+    if (!keys_good(whole.keys, whole.nr, &run->len))
         return KVR_INVALID;
     do {
         status = local_usable(client);

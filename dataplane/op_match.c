@@ -36,10 +36,10 @@ static uint32_t batch_len(const struct matching *m, uint32_t from)
     return from >= nr ? 0 : nr - from < BATCH ? nr - from : BATCH;
 }
 
-/* Parse has seen that the keys are there. simple: they are all HASH_COMMON bytes long, and there is
- * one partition. */
+/* Parse has seen that the keys are there. len: of all of them, where it is one of the usual ones
+ * and there is one partition; else 0. */
 static inline __attribute__((always_inline)) void batch_setup(struct matching *m, uint32_t from,
-                                                              struct wanted *batch, bool simple)
+                                                              struct wanted *batch, uint32_t len)
 {
     const struct arena *arena = m->core->arena;
     uint64_t seed = arena->sb->seed;
@@ -50,28 +50,28 @@ static inline __attribute__((always_inline)) void batch_setup(struct matching *m
         struct key_hash hash;
         uint32_t partition;
 
-        if (simple) {
-            wanted->key = m->keys.bytes + (from + i) * HASH_COMMON;
-            wanted->key_len = HASH_COMMON;
+        if (len) {
+            wanted->key = m->keys.bytes + (from + i) * len;
+            wanted->key_len = len;
         } else if (!match_next(&m->keys, &wanted->key, &wanted->key_len)) {
             return;
         }
-        hash = simple ? hash_common_key(wanted->key, seed)
-                      : hash_key(wanted->key, wanted->key_len, seed);
-        partition = simple ? 0 : hash_partition(hash, m->core->nr_partitions);
+        hash = len ? hash_key_of(wanted->key, len, seed)
+                   : hash_key(wanted->key, wanted->key_len, seed);
+        partition = len ? 0 : hash_partition(hash, m->core->nr_partitions);
         glance_place(&wanted->glance, &arena->maps[partition], partition, hash);
         prefetch_read(wanted->glance.bucket);
     }
 }
 
 static inline __attribute__((always_inline)) void
-batch_buckets(const struct matching *m, uint32_t from, struct wanted *batch, bool simple)
+batch_buckets(const struct matching *m, uint32_t from, struct wanted *batch, uint32_t len)
 {
     const struct part_map *maps = m->core->arena->maps;
     uint32_t n = batch_len(m, from);
 
     for (uint32_t i = 0; i < n; i++)
-        glance_bucket(&batch[i].glance, &maps[simple ? 0 : batch[i].glance.partition]);
+        glance_bucket(&batch[i].glance, &maps[len ? 0 : batch[i].glance.partition]);
 }
 
 /* nr_pinned says which are: the first present ones. So the first refusal ends it. */
@@ -129,20 +129,20 @@ static __attribute__((noinline)) bool find_again(struct matching *m, uint32_t at
 
 /* Bit i: key i of the batch is stored. */
 static inline __attribute__((always_inline)) uint32_t
-batch_find(struct matching *m, uint32_t from, struct wanted *batch, uint32_t n, bool simple)
+batch_find(struct matching *m, uint32_t from, struct wanted *batch, uint32_t n, uint32_t len)
 {
     const struct arena *arena = m->core->arena;
     uint32_t now_ms = m->core->now_ms, hits = 0;
 
     for (uint32_t i = 0; i < n; i++) {
         struct wanted *wanted = &batch[i];
-        uint32_t partition = simple ? 0 : wanted->glance.partition;
-        uint32_t len = simple ? HASH_COMMON : wanted->key_len;
+        uint32_t partition = len ? 0 : wanted->glance.partition;
+        uint32_t key_len = len ? len : wanted->key_len;
         struct block_view block;
         bool hit = true;
 
         if (likely(glance_look(arena, &wanted->glance, &arena->maps[partition], partition,
-                               wanted->key, len, now_ms, &block)))
+                               wanted->key, key_len, now_ms, &block)))
             found(m, from + i, wanted, &block);
         else
             hit = find_again(m, from + i, wanted);
@@ -162,30 +162,34 @@ static void batch_note(struct matching *m, uint32_t from, uint32_t n, uint32_t h
     m->rep.prefix = (uint16_t)(m->rep.prefix + (m->broken ? (uint32_t)__builtin_ctz(~hits) : n));
 }
 
-static inline __attribute__((always_inline)) void look_up_all(struct matching *m, bool simple)
+static inline __attribute__((always_inline)) void look_up_all(struct matching *m, uint32_t len)
 {
     struct wanted batches[STAGES][BATCH];
     uint32_t turn = 0;
 
-    batch_setup(m, 0, batches[0], simple);
-    batch_setup(m, BATCH, batches[1], simple);
-    batch_buckets(m, 0, batches[0], simple);
+    batch_setup(m, 0, batches[0], len);
+    batch_setup(m, BATCH, batches[1], len);
+    batch_buckets(m, 0, batches[0], len);
     for (uint32_t done = 0; done < m->req.nr_keys; done += BATCH, turn++) {
         uint32_t n = batch_len(m, done);
 
-        batch_setup(m, done + 2 * BATCH, batches[(turn + 2) % STAGES], simple);
-        batch_buckets(m, done + BATCH, batches[(turn + 1) % STAGES], simple);
-        batch_note(m, done, n, batch_find(m, done, batches[turn % STAGES], n, simple));
+        batch_setup(m, done + 2 * BATCH, batches[(turn + 2) % STAGES], len);
+        batch_buckets(m, done + BATCH, batches[(turn + 1) % STAGES], len);
+        batch_note(m, done, n, batch_find(m, done, batches[turn % STAGES], n, len));
     }
 }
 
-/* Twice the same, as in client/local.c. */
+/* Three times the same, as in client/views.c. */
 static void look_up(struct matching *m)
 {
-    if (m->req.key_size == HASH_COMMON && m->core->nr_partitions == 1)
-        look_up_all(m, true);
+    uint32_t len = m->core->nr_partitions == 1 ? m->req.key_size : 0;
+
+    if (len == HASH_SHORT)
+        look_up_all(m, HASH_SHORT);
+    else if (len == HASH_LONG)
+        look_up_all(m, HASH_LONG);
     else
-        look_up_all(m, false);
+        look_up_all(m, 0);
 }
 
 int op_match(struct core *core, struct request *request, struct request_op *op,

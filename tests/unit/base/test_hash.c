@@ -40,8 +40,10 @@ Test(hash, is_xxh3_whatever_the_compiler_knows_of_the_length)
         struct key_hash hash = hash_key(key, len, 0x1234567890abcdef);
 
         cr_assert(hash.lo == wanted.low64 && hash.hi == wanted.high64, "%zu bytes", len);
-        if (len == HASH_COMMON)
-            cr_assert_eq(hash_common_key(key, 0x1234567890abcdef).lo, wanted.low64);
+        if (len == HASH_SHORT)
+            cr_assert_eq(hash_key_of(key, HASH_SHORT, 0x1234567890abcdef).lo, wanted.low64);
+        if (len == HASH_LONG)
+            cr_assert_eq(hash_key_of(key, HASH_LONG, 0x1234567890abcdef).lo, wanted.low64);
     }
 }
 

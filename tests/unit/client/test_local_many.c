@@ -73,10 +73,13 @@ Test(local_many, keys_of_every_length_are_found_alone_and_in_chains)
     uint64_t refs[200];
     struct kvr_view view;
 
-    for (unsigned round = 0; round < 3; round++) {
-        /* one batch of many lengths, then long ones; all as most are; all but one as most are */
+    for (unsigned round = 0; round < 4; round++) {
+        /* many lengths; both usual ones; all but one as most are */
         for (unsigned i = 0; i < 200; i++) {
-            unsigned len = round == 0 ? 3 + i % 62 : round == 2 && i == 99 ? 15 : 16;
+            unsigned len = round == 0              ? 3 + i % 62
+                           : round == 1            ? 32
+                           : round == 2 && i == 99 ? 15
+                                                   : 16;
 
             number_key(names[i], i + 200 * round, len);
             keys[i] = (struct kvr_key){names[i], len};
