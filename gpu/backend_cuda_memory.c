@@ -58,7 +58,7 @@ static CUmemAllocationProp vmm_properties(const struct gpu_device *device)
     };
 }
 
-/* Maps own->handle, all own->mapped bytes of it, where there is room. */
+/* Maps own->handle, all own->mapped bytes of it, where there is room; releases it if that fails. */
 static int vmm_map(struct gpu_device *device, struct cuda_memory *own)
 {
     const struct cuda_driver *driver = device->driver;
@@ -70,7 +70,7 @@ static int vmm_map(struct gpu_device *device, struct cuda_memory *own)
                          "reserve addresses");
 
     if (rc)
-        return rc;
+        goto release;
     rc = cuda_result(device, driver->MemMap(own->address, own->mapped, 0, own->handle, 0),
                      "map memory");
     if (rc)
@@ -84,6 +84,8 @@ unmap:
     (void)driver->MemUnmap(own->address, own->mapped);
 free_address:
     (void)driver->MemAddressFree(own->address, own->mapped);
+release:
+    (void)driver->MemRelease(own->handle);
     return rc;
 }
 
@@ -104,12 +106,7 @@ static int vmm_alloc(struct gpu_device *device, uint64_t size, struct cuda_memor
         rc = cuda_result(device,
                          device->driver->MemCreate(&own->handle, own->mapped, &properties, 0),
                          "allocate memory");
-    if (rc)
-        return rc;
-    rc = vmm_map(device, own);
-    if (rc)
-        (void)device->driver->MemRelease(own->handle);
-    return rc;
+    return rc ? rc : vmm_map(device, own);
 }
 
 static int plain_alloc(struct gpu_device *device, uint64_t size, struct cuda_memory *own)
@@ -209,12 +206,7 @@ static int vmm_import(struct gpu_device *device, const struct gpu_handle *handle
                              &own->handle, (void *)(uintptr_t)handle->fd,
                              CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
                          "import memory of another process");
-    if (rc)
-        return rc;
-    rc = vmm_map(device, own);
-    if (rc)
-        (void)device->driver->MemRelease(own->handle);
-    return rc;
+    return rc ? rc : vmm_map(device, own);
 }
 
 int cuda_import(struct gpu_device *device, const struct gpu_handle *handle,

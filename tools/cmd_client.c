@@ -12,7 +12,7 @@
 
 static const struct cli_option options[] = {{0}};
 
-static void show(const json_t *clients)
+static void show_rows(const json_t *clients)
 {
     struct table *table = table_create(
         ">id|>pid|>uid|program|name|since|rights|>held|>held bytes|>hits|>misses|>puts|>regions|"
@@ -47,23 +47,14 @@ static void show(const json_t *clients)
     table_destroy(table);
 }
 
-static int list(struct cli *cli)
+static void show(const json_t *result)
 {
-    json_t *result = NULL;
-    int code = ctl_ask(cli, "client-list", NULL, &result);
-    const json_t *clients;
+    const json_t *clients = json_object_get(result, "clients");
 
-    if (code != CLI_OK)
-        return code;
-    clients = json_object_get(result, "clients");
-    if (cli->json)
-        cli_print_json(json_incref(result));
-    else if (json_array_size(clients) == 0)
+    if (json_array_size(clients) == 0)
         puts("no clients on this host");
     else
-        show(clients);
-    json_decref(result);
-    return CLI_OK;
+        show_rows(clients);
 }
 
 static int drop(struct cli *cli, const char *text)
@@ -94,7 +85,7 @@ static int run(struct cli *cli, int argc, char **argv)
     if (id == CLI_STOP)
         return cli->exit_code;
     if (argc == optind + 1 && strcmp(argv[optind], "list") == 0)
-        return list(cli);
+        return ctl_show(cli, "client-list", NULL, show);
     if (argc == optind + 2 && strcmp(argv[optind], "drop") == 0)
         return drop(cli, argv[optind + 1]);
     return cli_usage(cli, "say 'list', or 'drop' and the number of a client");

@@ -11,11 +11,6 @@
 
 static const struct cli_option options[] = {{0}};
 
-static double real(const json_t *row, const char *name)
-{
-    return json_number_value(json_object_get(row, name));
-}
-
 static void row_show(struct table *table, const json_t *row)
 {
     uint64_t lost =
@@ -27,16 +22,16 @@ static void row_show(struct table *table, const json_t *row)
         "%llu",
         (unsigned long long)ctl_number(row, "gpu"), ctl_text(row, "state"), ctl_text(row, "name"),
         ctl_text(row, "where"), units_bytes(ctl_number(row, "memory_free")).s,
-        units_bytes(ctl_number(row, "memory_total")).s, units_rate(real(row, "load_bytes_s")).s,
-        units_rate(real(row, "store_bytes_s")).s, 100 * real(row, "load_busy"),
-        100 * real(row, "store_busy"), (unsigned long long)ctl_number(row, "jobs_waiting"),
+        units_bytes(ctl_number(row, "memory_total")).s, units_rate(ctl_real(row, "load_bytes_s")).s,
+        units_rate(ctl_real(row, "store_bytes_s")).s, 100 * ctl_real(row, "load_busy"),
+        100 * ctl_real(row, "store_busy"), (unsigned long long)ctl_number(row, "jobs_waiting"),
         (unsigned long long)ctl_number(row, "jobs_running"),
         (unsigned long long)ctl_number(row, "jobs"), (unsigned long long)lost,
         units_bytes(ctl_number(row, "load_bytes")).s, units_bytes(ctl_number(row, "store_bytes")).s,
         (unsigned long long)ctl_number(row, "failures"));
 }
 
-static void show(const json_t *gpus)
+static void show_rows(const json_t *gpus)
 {
     struct table *table =
         table_create(">gpu|state|name|where|>free|>memory|>load|>store|>load busy|>store busy|"
@@ -49,23 +44,14 @@ static void show(const json_t *gpus)
     table_destroy(table);
 }
 
-static int list(struct cli *cli)
+static void show(const json_t *result)
 {
-    json_t *result = NULL;
-    int code = ctl_ask(cli, "gpu-list", NULL, &result);
-    const json_t *gpus;
+    const json_t *gpus = json_object_get(result, "gpus");
 
-    if (code != CLI_OK)
-        return code;
-    gpus = json_object_get(result, "gpus");
-    if (cli->json)
-        cli_print_json(json_incref(result));
-    else if (json_array_size(gpus) == 0)
+    if (json_array_size(gpus) == 0)
         printf("no devices (gpu: %s)\n", ctl_text(result, "setting"));
     else
-        show(gpus);
-    json_decref(result);
-    return CLI_OK;
+        show_rows(gpus);
 }
 
 static int run(struct cli *cli, int argc, char **argv)
@@ -77,7 +63,7 @@ static int run(struct cli *cli, int argc, char **argv)
     if (id == CLI_STOP)
         return cli->exit_code;
     if (argc == optind + 1 && strcmp(argv[optind], "list") == 0)
-        return list(cli);
+        return ctl_show(cli, "gpu-list", NULL, show);
     return cli_usage(cli, "say 'list'");
 }
 

@@ -40,8 +40,8 @@ static void show(const json_t *result)
 static int run(struct cli *cli, int argc, char **argv)
 {
     uint64_t limit = 100, client = 0;
-    json_t *result = NULL, *request;
-    int id, code;
+    json_t *request;
+    int id;
 
     while ((id = cli_getopt(cli, argc, argv)) > 0) {
         if (id == 'n' && !cli_number(cli, "limit", optarg, 0, 10000, &limit))
@@ -56,15 +56,7 @@ static int run(struct cli *cli, int argc, char **argv)
     request = json_pack("{s:I}", "limit", (json_int_t)limit);
     if (client)
         json_object_set_new(request, "client", json_integer((json_int_t)client));
-    code = ctl_ask(cli, "pins", request, &result);
-    if (code != CLI_OK)
-        return code;
-    if (cli->json)
-        cli_print_json(json_incref(result));
-    else
-        show(result);
-    json_decref(result);
-    return CLI_OK;
+    return ctl_show(cli, "pins", request, show);
 }
 
 const struct cli_command cmd_pins = {

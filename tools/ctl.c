@@ -175,6 +175,22 @@ int ctl_ask(const struct cli *cli, const char *command, json_t *arguments, json_
     return rc;
 }
 
+int ctl_show(const struct cli *cli, const char *command, json_t *arguments,
+             void (*show)(const json_t *result))
+{
+    json_t *result = NULL;
+    int code = ctl_ask(cli, command, arguments, &result);
+
+    if (code != CLI_OK)
+        return code;
+    if (cli->json)
+        cli_print_json(json_incref(result));
+    else
+        show(result);
+    json_decref(result);
+    return CLI_OK;
+}
+
 const char *ctl_text(const json_t *object, const char *name)
 {
     const char *text = json_string_value(json_object_get(object, name));

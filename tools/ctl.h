@@ -18,6 +18,10 @@
  * *result (the caller's), or an exit code after the error was shown. */
 int ctl_ask(const struct cli *cli, const char *command, json_t *arguments, json_t **result);
 
+/* The same, and shows the result: as JSON if cli says so, else by show. */
+int ctl_show(const struct cli *cli, const char *command, json_t *arguments,
+             void (*show)(const json_t *result));
+
 /* Members of an answer; "" and 0 where they are missing. */
 const char *ctl_text(const json_t *object, const char *name);
 uint64_t ctl_number(const json_t *object, const char *name);

@@ -187,6 +187,38 @@ static enum kvr_status status_of(const struct gpu_job *job)
     return job->status > KVR_STATUS_WIRE_MAX ? KVR_INTERNAL : job->status;
 }
 
+/* How LOAD and SAVE differ. */
+struct way {
+    enum kvr_status (*begin)(struct core *core, const struct request *request,
+                             const struct request_op *op, struct region *region);
+    /* The move is over: ends it and answers. */
+    int (*ended)(struct core *core, struct side *side, struct move *move,
+                 const struct request_op *op, struct answer *answer);
+};
+
+/* One look at an op. number: of the region that the record names. */
+static int go(struct core *core, struct request *request, struct request_op *op,
+              struct answer *answer, const struct way *way, unsigned number)
+{
+    struct side *side = request_side(core, request);
+    struct move *move = move_of(side, request, op);
+    enum kvr_status status;
+    struct region *region;
+
+    if (move) {
+        go_on((struct port *)core->local, side, move);
+        return is_over(move) ? way->ended(core, side, move, op, answer) : OP_PARK;
+    }
+    region = region_take(side->client, number);
+    if (!region)
+        return op_say(answer, op, KVR_NO_REGION);
+    status = way->begin(core, request, op, region);
+    if (status == KVR_OK)
+        return OP_PARK;
+    region_give(region);
+    return status == KVR_BUSY ? OP_PARK : op_say(answer, op, status);
+}
+
 /* ---- LOAD ---- */
 
 static int loaded(struct core *core, struct side *side, struct move *move,
@@ -223,22 +255,23 @@ static enum kvr_status find_block(struct core *core, const struct request_op *op
 }
 
 static enum kvr_status begin_load(struct core *core, const struct request *request,
-                                  const struct request_op *op, const struct kvr_load_req *req,
-                                  struct region *region)
+                                  const struct request_op *op, struct region *region)
 {
     struct side *side = request_side(core, request);
-    struct wanted wanted = {.form = req->form,
-                            .conversion = req->conversion,
-                            .off = req->off,
-                            .until_ns = req->until_ns};
-    enum kvr_status status = check(core, region, &wanted);
+    struct wanted wanted;
+    enum kvr_status status;
     struct block_view view;
+    struct kvr_load_req req;
     struct move *move;
 
-    if (status == KVR_OK && (uint32_t)req->first_layer + req->nr_layers > req->form.nr_layers)
+    memcpy(&req, op->record, sizeof(req));
+    wanted = (struct wanted){
+        .form = req.form, .conversion = req.conversion, .off = req.off, .until_ns = req.until_ns};
+    status = check(core, region, &wanted);
+    if (status == KVR_OK && (uint32_t)req.first_layer + req.nr_layers > req.form.nr_layers)
         status = KVR_BAD_FIELD;
     if (status == KVR_OK)
-        status = find_block(core, op, req->ref, wanted.packed_len, &view);
+        status = find_block(core, op, req.ref, wanted.packed_len, &view);
     if (status != KVR_OK)
         return status;
     move = free_move(side);
@@ -248,12 +281,12 @@ static enum kvr_status begin_load(struct core *core, const struct request *reque
     partition_hit(core->partitions[op->partition], view.block);
     partition_pin(core->partitions[op->partition], view.block);
     *move = (struct move){.job = {.direction = GPU_LOAD,
-                                  .first_layer = req->first_layer,
-                                  .nr_layers = req->nr_layers,
-                                  .by_layer = req->word != KVR_NO_WORD},
-                          .token = req->token};
-    if (req->word != KVR_NO_WORD)
-        move->word = &side->client->segment.words[req->word];
+                                  .first_layer = req.first_layer,
+                                  .nr_layers = req.nr_layers,
+                                  .by_layer = req.word != KVR_NO_WORD},
+                          .token = req.token};
+    if (req.word != KVR_NO_WORD)
+        move->word = &side->client->segment.words[req.word];
     begin(core, side, move, request, op, &wanted, region, view.block);
     return KVR_OK;
 }
@@ -261,25 +294,11 @@ static enum kvr_status begin_load(struct core *core, const struct request *reque
 int op_load(struct core *core, struct request *request, struct request_op *op,
             struct answer *answer)
 {
-    struct side *side = request_side(core, request);
-    struct move *move = move_of(side, request, op);
-    enum kvr_status status;
-    struct region *region;
+    static const struct way load = {begin_load, loaded};
     struct kvr_load_req req;
 
-    if (move) {
-        go_on((struct port *)core->local, side, move);
-        return is_over(move) ? loaded(core, side, move, op, answer) : OP_PARK;
-    }
     memcpy(&req, op->record, sizeof(req));
-    region = region_take(side->client, req.region);
-    if (!region)
-        return op_say(answer, op, KVR_NO_REGION);
-    status = begin_load(core, request, op, &req, region);
-    if (status == KVR_OK)
-        return OP_PARK;
-    region_give(region);
-    return status == KVR_BUSY ? OP_PARK : op_say(answer, op, status);
+    return go(core, request, op, answer, &load, req.region);
 }
 
 /* ---- SAVE ---- */
@@ -327,20 +346,21 @@ static enum kvr_status reserve(struct core *core, const struct request *request,
 }
 
 static enum kvr_status begin_save(struct core *core, const struct request *request,
-                                  const struct request_op *op, const struct kvr_save_req *req,
-                                  struct region *region)
+                                  const struct request_op *op, struct region *region)
 {
     struct side *side = request_side(core, request);
-    struct wanted wanted = {.form = req->form,
-                            .conversion = req->conversion,
-                            .off = req->off,
-                            .until_ns = req->until_ns};
-    enum kvr_status status = check(core, region, &wanted);
     uint64_t most = side->client->spec.pinned_max;
     struct move *move = free_move(side);
+    struct wanted wanted;
+    enum kvr_status status;
+    struct kvr_save_req req;
     uint32_t block;
 
-    if (status == KVR_OK && (req->op.flags & KVR_PUT_ADD) && is_stored(core, op))
+    memcpy(&req, op->record, sizeof(req));
+    wanted = (struct wanted){
+        .form = req.form, .conversion = req.conversion, .off = req.off, .until_ns = req.until_ns};
+    status = check(core, region, &wanted);
+    if (status == KVR_OK && (req.op.flags & KVR_PUT_ADD) && is_stored(core, op))
         status = KVR_EXISTS;
     if (status != KVR_OK)
         return status;
@@ -351,7 +371,7 @@ static enum kvr_status begin_save(struct core *core, const struct request *reque
         most = wanted.packed_len;
     if (!client_take(side->client, wanted.packed_len, most))
         return KVR_LIMIT;
-    status = reserve(core, request, op, req, wanted.packed_len, &block);
+    status = reserve(core, request, op, &req, wanted.packed_len, &block);
     if (status != KVR_OK) {
         client_give(side->client, wanted.packed_len);
         return status;
@@ -364,25 +384,11 @@ static enum kvr_status begin_save(struct core *core, const struct request *reque
 int op_save(struct core *core, struct request *request, struct request_op *op,
             struct answer *answer)
 {
-    struct side *side = request_side(core, request);
-    struct move *move = move_of(side, request, op);
-    enum kvr_status status;
-    struct region *region;
+    static const struct way save = {begin_save, saved};
     struct kvr_save_req req;
 
-    if (move) {
-        go_on((struct port *)core->local, side, move);
-        return is_over(move) ? saved(core, side, move, op, answer) : OP_PARK;
-    }
     memcpy(&req, op->record, sizeof(req));
-    region = region_take(side->client, req.region);
-    if (!region)
-        return op_say(answer, op, KVR_NO_REGION);
-    status = begin_save(core, request, op, &req, region);
-    if (status == KVR_OK)
-        return OP_PARK;
-    region_give(region);
-    return status == KVR_BUSY ? OP_PARK : op_say(answer, op, status);
+    return go(core, request, op, answer, &save, req.region);
 }
 
 /* ---- A turn ---- */

@@ -5,17 +5,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include "gpu/backend.h"
-
-#define CONTRACT_CHECK(condition)                                                                  \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);                                 \
-            return false;                                                                          \
-        }                                                                                          \
-    } while (0)
+#include "plain_check.h"
 
 struct rig {
     const struct gpu_backend *backend;

@@ -71,14 +71,14 @@ static bool load_and_compare(struct rig *rig, struct buffers *buffers,
     uint64_t near_off = strip->near - (uintptr_t)buffers->near;
     uint64_t device_off = strip->device - buffers->memory.address;
 
-    CONTRACT_CHECK(buffers_fill(rig, buffers, strip->piece_bytes));
+    CHECK(buffers_fill(rig, buffers, strip->piece_bytes));
     memcpy(buffers->want, buffers->got, buffers->room);
     paste(buffers->want + device_off, strip->device_step, buffers->near + near_off,
           strip->near_step, strip);
-    CONTRACT_CHECK(contract_copy(rig, 0, GPU_LOAD, strip, 1) == 0);
-    CONTRACT_CHECK(
-        rig->backend->read(rig->device, buffers->memory.address, buffers->got, buffers->room) == 0);
-    CONTRACT_CHECK(memcmp(buffers->got, buffers->want, buffers->room) == 0);
+    CHECK(contract_copy(rig, 0, GPU_LOAD, strip, 1) == 0);
+    CHECK(rig->backend->read(rig->device, buffers->memory.address, buffers->got, buffers->room) ==
+          0);
+    CHECK(memcmp(buffers->got, buffers->want, buffers->room) == 0);
     return true;
 }
 
@@ -88,12 +88,12 @@ static bool store_and_compare(struct rig *rig, struct buffers *buffers,
     uint64_t near_off = strip->near - (uintptr_t)buffers->near;
     uint64_t device_off = strip->device - buffers->memory.address;
 
-    CONTRACT_CHECK(buffers_fill(rig, buffers, strip->piece_bytes));
+    CHECK(buffers_fill(rig, buffers, strip->piece_bytes));
     memcpy(buffers->want, buffers->near, buffers->room);
     paste(buffers->want + near_off, strip->near_step, buffers->got + device_off, strip->device_step,
           strip);
-    CONTRACT_CHECK(contract_copy(rig, 1, GPU_STORE, strip, 1) == 0);
-    CONTRACT_CHECK(memcmp(buffers->near, buffers->want, buffers->room) == 0);
+    CHECK(contract_copy(rig, 1, GPU_STORE, strip, 1) == 0);
+    CHECK(memcmp(buffers->near, buffers->want, buffers->room) == 0);
     return true;
 }
 
@@ -112,8 +112,8 @@ static bool all_sizes(struct rig *rig, struct buffers *buffers)
                 buffers->room = counts[c] * ((size_t)sizes[s] + 4096) + 8192;
                 if (buffers->room > ROOM)
                     continue;
-                CONTRACT_CHECK(load_and_compare(rig, buffers, &strip));
-                CONTRACT_CHECK(store_and_compare(rig, buffers, &strip));
+                CHECK(load_and_compare(rig, buffers, &strip));
+                CHECK(store_and_compare(rig, buffers, &strip));
             }
         }
     }
@@ -124,8 +124,8 @@ static bool pieces_of_all_sizes_and_steps_are_exact_both_ways(struct rig *rig)
 {
     struct buffers buffers;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
-    CONTRACT_CHECK(all_sizes(rig, &buffers));
+    CHECK(buffers_open(rig, &buffers));
+    CHECK(all_sizes(rig, &buffers));
     return buffers_close(rig, &buffers);
 }
 
@@ -133,14 +133,14 @@ static bool registered_memory_is_copied_as_well(struct rig *rig)
 {
     struct buffers buffers;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
-    CONTRACT_CHECK(rig->backend->host_register(rig->device, buffers.near, ROOM) == 0);
-    CONTRACT_CHECK(rig->backend->host_register(rig->device, buffers.near, ROOM) == -EEXIST);
-    CONTRACT_CHECK(all_sizes(rig, &buffers));
+    CHECK(buffers_open(rig, &buffers));
+    CHECK(rig->backend->host_register(rig->device, buffers.near, ROOM) == 0);
+    CHECK(rig->backend->host_register(rig->device, buffers.near, ROOM) == -EEXIST);
+    CHECK(all_sizes(rig, &buffers));
     rig->backend->host_unregister(rig->device, buffers.near, ROOM);
-    CONTRACT_CHECK(rig->backend->host_register(rig->device, buffers.near, ROOM / 2) == 0);
+    CHECK(rig->backend->host_register(rig->device, buffers.near, ROOM / 2) == 0);
     /* Half of what a strip names is registered. */
-    CONTRACT_CHECK(all_sizes(rig, &buffers));
+    CHECK(all_sizes(rig, &buffers));
     rig->backend->host_unregister(rig->device, buffers.near, ROOM / 2);
     return buffers_close(rig, &buffers);
 }
@@ -150,17 +150,17 @@ static bool steps_may_go_round_the_pieces_of_another_strip(struct rig *rig)
     struct gpu_strip strips[2];
     struct buffers buffers;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
-    CONTRACT_CHECK(buffers_fill(rig, &buffers, 5));
+    CHECK(buffers_open(rig, &buffers));
+    CHECK(buffers_fill(rig, &buffers, 5));
     memcpy(buffers.want, buffers.got, ROOM);
     strips[0] = strip_of(&buffers, 64, 1000, 64, 64);
     strips[1] = strips[0];
     strips[1].near -= 64;
     strips[1].device -= 64;
     memcpy(buffers.want, buffers.near, 128 * 1000);
-    CONTRACT_CHECK(contract_copy(rig, 0, GPU_LOAD, strips, 2) == 0);
-    CONTRACT_CHECK(rig->backend->read(rig->device, buffers.memory.address, buffers.got, ROOM) == 0);
-    CONTRACT_CHECK(memcmp(buffers.got, buffers.want, ROOM) == 0);
+    CHECK(contract_copy(rig, 0, GPU_LOAD, strips, 2) == 0);
+    CHECK(rig->backend->read(rig->device, buffers.memory.address, buffers.got, ROOM) == 0);
+    CHECK(memcmp(buffers.got, buffers.want, ROOM) == 0);
     return buffers_close(rig, &buffers);
 }
 
@@ -170,8 +170,8 @@ static bool one_submit_takes_as_many_strips_as_it_says(struct rig *rig)
     struct buffers buffers;
     uint64_t ticket;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
-    CONTRACT_CHECK(buffers_fill(rig, &buffers, 7));
+    CHECK(buffers_open(rig, &buffers));
+    CHECK(buffers_fill(rig, &buffers, 7));
     memcpy(buffers.want, buffers.got, ROOM);
     for (uint32_t i = 0; i < GPU_STRIPS_MAX; i++) {
         uint32_t off = i * 12288;
@@ -183,13 +183,13 @@ static bool one_submit_takes_as_many_strips_as_it_says(struct rig *rig)
         paste(buffers.want + off + 16, strips[i].device_step, buffers.near + off,
               strips[i].near_step, &strips[i]);
     }
-    CONTRACT_CHECK(contract_copy(rig, 0, GPU_LOAD, strips, GPU_STRIPS_MAX) == 0);
-    CONTRACT_CHECK(rig->backend->read(rig->device, buffers.memory.address, buffers.got, ROOM) == 0);
-    CONTRACT_CHECK(memcmp(buffers.got, buffers.want, ROOM) == 0);
+    CHECK(contract_copy(rig, 0, GPU_LOAD, strips, GPU_STRIPS_MAX) == 0);
+    CHECK(rig->backend->read(rig->device, buffers.memory.address, buffers.got, ROOM) == 0);
+    CHECK(memcmp(buffers.got, buffers.want, ROOM) == 0);
     strips[GPU_STRIPS_MAX] = strips[0];
-    CONTRACT_CHECK(rig->backend->submit(rig->device, 0, GPU_LOAD, strips, GPU_STRIPS_MAX + 1,
-                                        &ticket) == -EINVAL);
-    CONTRACT_CHECK(rig->backend->submit(rig->device, 0, GPU_LOAD, strips, 0, &ticket) == -EINVAL);
+    CHECK(rig->backend->submit(rig->device, 0, GPU_LOAD, strips, GPU_STRIPS_MAX + 1, &ticket) ==
+          -EINVAL);
+    CHECK(rig->backend->submit(rig->device, 0, GPU_LOAD, strips, 0, &ticket) == -EINVAL);
     return buffers_close(rig, &buffers);
 }
 
@@ -200,8 +200,8 @@ static bool both_lanes_work_at_once(struct rig *rig)
     uint64_t tickets[GPU_LANES] = {0};
     struct buffers buffers;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
-    CONTRACT_CHECK(buffers_fill(rig, &buffers, 11));
+    CHECK(buffers_open(rig, &buffers));
+    CHECK(buffers_fill(rig, &buffers, 11));
     memcpy(buffers.want, buffers.near, ROOM / 2);
     memcpy(buffers.want + ROOM / 2, buffers.got + ROOM / 2, ROOM / 2);
     for (uint32_t i = 0; i < 2 * nr; i++) {
@@ -214,14 +214,14 @@ static bool both_lanes_work_at_once(struct rig *rig)
         strip.device += off;
         while ((rc = rig->backend->submit(rig->device, lane, lane ? GPU_STORE : GPU_LOAD, &strip, 1,
                                           &tickets[lane])) == -EAGAIN)
-            CONTRACT_CHECK(rig->backend->poll(rig->device, lane, tickets[lane]) >= 0);
-        CONTRACT_CHECK(rc == 0 && tickets[lane] == i / 2 + 1);
+            CHECK(rig->backend->poll(rig->device, lane, tickets[lane]) >= 0);
+        CHECK(rc == 0 && tickets[lane] == i / 2 + 1);
     }
     for (unsigned lane = 0; lane < GPU_LANES; lane++)
-        CONTRACT_CHECK(contract_wait(rig, lane, tickets[lane]) == 0);
-    CONTRACT_CHECK(memcmp(buffers.near, buffers.want, ROOM) == 0);
-    CONTRACT_CHECK(rig->backend->read(rig->device, buffers.memory.address, buffers.got, ROOM) == 0);
-    CONTRACT_CHECK(memcmp(buffers.got, buffers.want, ROOM) == 0);
+        CHECK(contract_wait(rig, lane, tickets[lane]) == 0);
+    CHECK(memcmp(buffers.near, buffers.want, ROOM) == 0);
+    CHECK(rig->backend->read(rig->device, buffers.memory.address, buffers.got, ROOM) == 0);
+    CHECK(memcmp(buffers.got, buffers.want, ROOM) == 0);
     return buffers_close(rig, &buffers);
 }
 
@@ -231,8 +231,8 @@ static bool push(struct rig *rig, enum gpu_direction direction, const struct gpu
     int rc;
 
     while ((rc = rig->backend->submit(rig->device, 0, direction, strip, 1, ticket)) == -EAGAIN)
-        CONTRACT_CHECK(rig->backend->poll(rig->device, 0, *ticket) >= 0);
-    CONTRACT_CHECK(rc == 0);
+        CHECK(rig->backend->poll(rig->device, 0, *ticket) >= 0);
+    CHECK(rc == 0);
     return true;
 }
 
@@ -243,23 +243,23 @@ static bool a_lane_keeps_the_order(struct rig *rig)
     uint64_t ticket = 0;
     struct buffers buffers;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
-    CONTRACT_CHECK(buffers_fill(rig, &buffers, 13));
+    CHECK(buffers_open(rig, &buffers));
+    CHECK(buffers_fill(rig, &buffers, 13));
     for (uint32_t i = 0; i < rounds; i++) {
         struct gpu_strip strip = strip_of(&buffers, len, 1, 0, 0);
 
         strip.near += (uint64_t)i * len;
-        CONTRACT_CHECK(push(rig, GPU_LOAD, &strip, &ticket));
+        CHECK(push(rig, GPU_LOAD, &strip, &ticket));
         strip.near = buffers.memory.address;
         strip.device = buffers.memory.address + len;
-        CONTRACT_CHECK(push(rig, GPU_MOVE, &strip, &ticket));
+        CHECK(push(rig, GPU_MOVE, &strip, &ticket));
         strip.near = (uintptr_t)buffers.near + (uint64_t)(rounds + i) * len;
-        CONTRACT_CHECK(push(rig, GPU_STORE, &strip, &ticket));
+        CHECK(push(rig, GPU_STORE, &strip, &ticket));
     }
-    CONTRACT_CHECK(contract_wait(rig, 0, ticket) == 0);
+    CHECK(contract_wait(rig, 0, ticket) == 0);
     for (uint64_t older = 1; older <= ticket; older++)
-        CONTRACT_CHECK(rig->backend->poll(rig->device, 0, older) == 1);
-    CONTRACT_CHECK(memcmp(buffers.near, buffers.near + rounds * len, rounds * len) == 0);
+        CHECK(rig->backend->poll(rig->device, 0, older) == 1);
+    CHECK(memcmp(buffers.near, buffers.near + rounds * len, rounds * len) == 0);
     return buffers_close(rig, &buffers);
 }
 
@@ -270,17 +270,17 @@ static bool too_much_is_refused_until_some_is_done(struct rig *rig)
     uint64_t ticket = 0, newest = 0;
     int rc = 0;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
+    CHECK(buffers_open(rig, &buffers));
     strip = strip_of(&buffers, ROOM / 2, 1, 0, 0);
     for (unsigned i = 0; i < PUSHES_MAX && rc == 0; i++) {
         rc = rig->backend->submit(rig->device, 0, GPU_LOAD, &strip, 1, &ticket);
         newest = rc == 0 ? ticket : newest;
     }
-    CONTRACT_CHECK(rc == -EAGAIN && newest > 1);
-    CONTRACT_CHECK(contract_wait(rig, 0, newest) == 0);
-    CONTRACT_CHECK(rig->backend->submit(rig->device, 0, GPU_LOAD, &strip, 1, &ticket) == 0);
-    CONTRACT_CHECK(ticket == newest + 1);
-    CONTRACT_CHECK(contract_wait(rig, 0, ticket) == 0);
+    CHECK(rc == -EAGAIN && newest > 1);
+    CHECK(contract_wait(rig, 0, newest) == 0);
+    CHECK(rig->backend->submit(rig->device, 0, GPU_LOAD, &strip, 1, &ticket) == 0);
+    CHECK(ticket == newest + 1);
+    CHECK(contract_wait(rig, 0, ticket) == 0);
     return buffers_close(rig, &buffers);
 }
 
@@ -289,19 +289,18 @@ static bool moves_go_from_one_step_to_another(struct rig *rig)
     static const uint32_t sizes[] = {16, 512, 8192};
     struct buffers buffers;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
+    CHECK(buffers_open(rig, &buffers));
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct gpu_strip strip = strip_of(&buffers, sizes[i], 200, 0, 32);
         uint64_t from = ROOM / 2;
 
-        CONTRACT_CHECK(buffers_fill(rig, &buffers, 17 + i));
+        CHECK(buffers_fill(rig, &buffers, 17 + i));
         memcpy(buffers.want, buffers.got, ROOM);
         paste(buffers.want + 32, strip.device_step, buffers.got + from, strip.near_step, &strip);
         strip.near = buffers.memory.address + from;
-        CONTRACT_CHECK(contract_copy(rig, 0, GPU_MOVE, &strip, 1) == 0);
-        CONTRACT_CHECK(rig->backend->read(rig->device, buffers.memory.address, buffers.got, ROOM) ==
-                       0);
-        CONTRACT_CHECK(memcmp(buffers.got, buffers.want, ROOM) == 0);
+        CHECK(contract_copy(rig, 0, GPU_MOVE, &strip, 1) == 0);
+        CHECK(rig->backend->read(rig->device, buffers.memory.address, buffers.got, ROOM) == 0);
+        CHECK(memcmp(buffers.got, buffers.want, ROOM) == 0);
     }
     return buffers_close(rig, &buffers);
 }
@@ -337,22 +336,22 @@ static bool converted(struct rig *rig, struct buffers *buffers, struct kvr_conve
     buffers->room = nr * ((size_t)bytes + 96) + 96;
     strip.conversion = conversion;
     strip.near_step = packed;
-    CONTRACT_CHECK(buffers_fill(rig, buffers, nr_elements));
-    CONTRACT_CHECK(!alike || fill_alike(rig, buffers, conversion.element));
+    CHECK(buffers_fill(rig, buffers, nr_elements));
+    CHECK(!alike || fill_alike(rig, buffers, conversion.element));
     memcpy(buffers->want, buffers->near, buffers->room);
     for (uint32_t i = 0; i < nr; i++)
         quant_pack(&conversion, buffers->got + 96 + i * strip.device_step, nr_elements,
                    buffers->want + i * strip.near_step);
-    CONTRACT_CHECK(contract_copy(rig, 1, GPU_STORE, &strip, 1) == 0);
-    CONTRACT_CHECK(memcmp(buffers->near, buffers->want, buffers->room) == 0);
+    CHECK(contract_copy(rig, 1, GPU_STORE, &strip, 1) == 0);
+    CHECK(memcmp(buffers->near, buffers->want, buffers->room) == 0);
     for (uint32_t i = 0; i < nr; i++)
         quant_unpack(&conversion, buffers->near + i * strip.near_step, nr_elements,
                      buffers->got + 96 + i * strip.device_step);
     memcpy(buffers->want, buffers->got, buffers->room);
-    CONTRACT_CHECK(contract_copy(rig, 0, GPU_LOAD, &strip, 1) == 0);
-    CONTRACT_CHECK(
-        rig->backend->read(rig->device, buffers->memory.address, buffers->got, buffers->room) == 0);
-    CONTRACT_CHECK(memcmp(buffers->got, buffers->want, buffers->room) == 0);
+    CHECK(contract_copy(rig, 0, GPU_LOAD, &strip, 1) == 0);
+    CHECK(rig->backend->read(rig->device, buffers->memory.address, buffers->got, buffers->room) ==
+          0);
+    CHECK(memcmp(buffers->got, buffers->want, buffers->room) == 0);
     return true;
 }
 
@@ -375,10 +374,10 @@ static bool all_conversions(struct rig *rig, struct buffers *buffers)
         for (uint16_t group = 32; group <= 256; group *= 2) {
             struct kvr_conversion conversion = {bits[i % 2], elements[i / 2], group};
 
-            CONTRACT_CHECK(converted(rig, buffers, conversion, group, false));
-            CONTRACT_CHECK(converted(rig, buffers, conversion, 3 * 256, true));
-            CONTRACT_CHECK(converted(rig, buffers, conversion, 4096, false));
-            CONTRACT_CHECK(converted(rig, buffers, conversion, 16384, true));
+            CHECK(converted(rig, buffers, conversion, group, false));
+            CHECK(converted(rig, buffers, conversion, 3 * 256, true));
+            CHECK(converted(rig, buffers, conversion, 4096, false));
+            CHECK(converted(rig, buffers, conversion, 16384, true));
         }
     }
     return true;
@@ -388,14 +387,14 @@ static bool conversions_give_the_bits_of_quant_h(struct rig *rig)
 {
     struct buffers buffers;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
+    CHECK(buffers_open(rig, &buffers));
     if (cannot_convert(rig, &buffers)) {
         printf("(built without kernels: no conversions)\n");
         return buffers_close(rig, &buffers);
     }
-    CONTRACT_CHECK(all_conversions(rig, &buffers));
-    CONTRACT_CHECK(rig->backend->host_register(rig->device, buffers.near, ROOM) == 0);
-    CONTRACT_CHECK(all_conversions(rig, &buffers));
+    CHECK(all_conversions(rig, &buffers));
+    CHECK(rig->backend->host_register(rig->device, buffers.near, ROOM) == 0);
+    CHECK(all_conversions(rig, &buffers));
     rig->backend->host_unregister(rig->device, buffers.near, ROOM);
     return buffers_close(rig, &buffers);
 }
@@ -406,11 +405,11 @@ static bool a_move_with_a_conversion_is_refused(struct rig *rig)
     struct gpu_strip strip;
     uint64_t ticket;
 
-    CONTRACT_CHECK(buffers_open(rig, &buffers));
+    CHECK(buffers_open(rig, &buffers));
     strip = strip_of(&buffers, 4096, 1, 0, 0);
     strip.near = buffers.memory.address + 8192;
     strip.conversion = (struct kvr_conversion){8, KVR_BF16, 32};
-    CONTRACT_CHECK(rig->backend->submit(rig->device, 0, GPU_MOVE, &strip, 1, &ticket) == -EINVAL);
+    CHECK(rig->backend->submit(rig->device, 0, GPU_MOVE, &strip, 1, &ticket) == -EINVAL);
     return buffers_close(rig, &buffers);
 }
 

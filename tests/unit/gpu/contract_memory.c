@@ -23,12 +23,12 @@ static bool a_device_says_what_it_is(struct rig *rig)
     unsigned nr_devices;
     char why[64];
 
-    CONTRACT_CHECK(rig->backend->probe(&nr_devices, why, sizeof(why)) == 0 && nr_devices > 0);
-    CONTRACT_CHECK(rig->backend->open(nr_devices, NULL, &none) == -ENODEV && !none);
+    CHECK(rig->backend->probe(&nr_devices, why, sizeof(why)) == 0 && nr_devices > 0);
+    CHECK(rig->backend->open(nr_devices, NULL, &none) == -ENODEV && !none);
     rig->backend->info(rig->device, &info);
-    CONTRACT_CHECK(info.name[0] && info.where[0]);
-    CONTRACT_CHECK(info.memory_total > 0 && info.memory_free <= info.memory_total);
-    CONTRACT_CHECK(info.load_bytes_s > 0 && info.store_bytes_s > 0);
+    CHECK(info.name[0] && info.where[0]);
+    CHECK(info.memory_total > 0 && info.memory_free <= info.memory_total);
+    CHECK(info.load_bytes_s > 0 && info.store_bytes_s > 0);
     return true;
 }
 
@@ -38,16 +38,15 @@ static bool read_gives_what_write_took(struct rig *rig)
     struct gpu_memory memory;
 
     contract_fill(from, LEN, 1);
-    CONTRACT_CHECK(rig->backend->alloc(rig->device, LEN, &memory) == 0);
-    CONTRACT_CHECK(memory.address % 256 == 0 && memory.size >= LEN);
-    CONTRACT_CHECK(rig->backend->write(rig->device, memory.address, from, LEN) == 0);
-    CONTRACT_CHECK(rig->backend->write(rig->device, memory.address + 100, from, 1000) == 0);
+    CHECK(rig->backend->alloc(rig->device, LEN, &memory) == 0);
+    CHECK(memory.address % 256 == 0 && memory.size >= LEN);
+    CHECK(rig->backend->write(rig->device, memory.address, from, LEN) == 0);
+    CHECK(rig->backend->write(rig->device, memory.address + 100, from, 1000) == 0);
     memmove(from + 100, from, 1000);
-    CONTRACT_CHECK(rig->backend->read(rig->device, memory.address, to, LEN) == 0);
-    CONTRACT_CHECK(memcmp(from, to, LEN) == 0);
-    CONTRACT_CHECK(rig->backend->read(rig->device, NOWHERE, to, 16) == -EINVAL);
-    CONTRACT_CHECK(rig->backend->write(rig->device, memory.address + memory.size - 8, from, 16) ==
-                   -EINVAL);
+    CHECK(rig->backend->read(rig->device, memory.address, to, LEN) == 0);
+    CHECK(memcmp(from, to, LEN) == 0);
+    CHECK(rig->backend->read(rig->device, NOWHERE, to, 16) == -EINVAL);
+    CHECK(rig->backend->write(rig->device, memory.address + memory.size - 8, from, 16) == -EINVAL);
     rig->backend->free(rig->device, &memory);
     return true;
 }
@@ -58,13 +57,12 @@ static bool memory_has_an_end_and_comes_back(struct rig *rig)
     struct gpu_memory memory, more;
 
     rig->backend->info(rig->device, &before);
-    CONTRACT_CHECK(rig->backend->alloc(rig->device, before.memory_total + LEN, &memory) == -ENOMEM);
+    CHECK(rig->backend->alloc(rig->device, before.memory_total + LEN, &memory) == -ENOMEM);
     for (unsigned i = 0; i < 3; i++) {
-        CONTRACT_CHECK(rig->backend->alloc(rig->device, before.memory_free / 10 * 6, &memory) == 0);
-        CONTRACT_CHECK(rig->backend->alloc(rig->device, before.memory_free / 10 * 6, &more) ==
-                       -ENOMEM);
+        CHECK(rig->backend->alloc(rig->device, before.memory_free / 10 * 6, &memory) == 0);
+        CHECK(rig->backend->alloc(rig->device, before.memory_free / 10 * 6, &more) == -ENOMEM);
         rig->backend->info(rig->device, &info);
-        CONTRACT_CHECK(info.memory_free < before.memory_free);
+        CHECK(info.memory_free < before.memory_free);
         rig->backend->free(rig->device, &memory);
     }
     return true;
@@ -105,17 +103,17 @@ static bool another_process_shares_exported_memory(struct rig *rig)
     int rc;
 
     contract_fill(bytes, LEN, 21);
-    CONTRACT_CHECK(rig->backend->alloc(rig->device, LEN, &memory) == 0);
-    CONTRACT_CHECK(rig->backend->write(rig->device, memory.address, bytes, LEN) == 0);
-    CONTRACT_CHECK(rig->backend->export(rig->device, &memory, &handle) == 0);
-    CONTRACT_CHECK(handle.size == memory.size);
+    CHECK(rig->backend->alloc(rig->device, LEN, &memory) == 0);
+    CHECK(rig->backend->write(rig->device, memory.address, bytes, LEN) == 0);
+    CHECK(rig->backend->export(rig->device, &memory, &handle) == 0);
+    CHECK(handle.size == memory.size);
     fflush(stdout);
     rc = run_other(rig, &handle);
-    CONTRACT_CHECK(rc == 0);
+    CHECK(rc == 0);
     /* It read what was here, and left other bytes. */
     contract_fill(want, LEN, 22);
-    CONTRACT_CHECK(rig->backend->read(rig->device, memory.address, bytes, LEN) == 0);
-    CONTRACT_CHECK(memcmp(bytes, want, LEN) == 0);
+    CHECK(rig->backend->read(rig->device, memory.address, bytes, LEN) == 0);
+    CHECK(memcmp(bytes, want, LEN) == 0);
     if (handle.fd >= 0)
         close(handle.fd);
     rig->backend->free(rig->device, &memory);
@@ -133,12 +131,12 @@ static bool import_and_answer(struct rig *rig, const struct gpu_handle *handle)
                               .near = (uintptr_t)bytes};
 
     contract_fill(want, LEN, 21);
-    CONTRACT_CHECK(rig->backend->import(rig->device, handle, &memory) == 0);
+    CHECK(rig->backend->import(rig->device, handle, &memory) == 0);
     strip.device = memory.address;
-    CONTRACT_CHECK(contract_copy(rig, 1, GPU_STORE, &strip, 1) == 0);
-    CONTRACT_CHECK(memcmp(bytes, want, LEN) == 0);
+    CHECK(contract_copy(rig, 1, GPU_STORE, &strip, 1) == 0);
+    CHECK(memcmp(bytes, want, LEN) == 0);
     contract_fill(bytes, LEN, 22);
-    CONTRACT_CHECK(contract_copy(rig, 0, GPU_LOAD, &strip, 1) == 0);
+    CHECK(contract_copy(rig, 0, GPU_LOAD, &strip, 1) == 0);
     rig->backend->unimport(rig->device, &memory);
     return true;
 }
@@ -171,24 +169,24 @@ static bool handles_that_name_no_memory_are_refused(struct rig *rig)
     struct gpu_memory memory, import;
     uint8_t byte;
 
-    CONTRACT_CHECK(rig->backend->alloc(rig->device, LEN, &memory) == 0);
-    CONTRACT_CHECK(rig->backend->export(rig->device, &memory, &handle) == 0);
+    CHECK(rig->backend->alloc(rig->device, LEN, &memory) == 0);
+    CHECK(rig->backend->export(rig->device, &memory, &handle) == 0);
     bad = handle;
     bad.kind = (enum gpu_handle_kind)77;
-    CONTRACT_CHECK(rig->backend->import(rig->device, &bad, &import) == -ENOTSUP);
+    CHECK(rig->backend->import(rig->device, &bad, &import) == -ENOTSUP);
     bad = handle;
     bad.fd = handle.fd >= 0 ? open("/dev/null", O_RDWR) : -1;
     memset(bad.bytes, 0x5a, sizeof(bad.bytes));
-    CONTRACT_CHECK(rig->backend->import(rig->device, &bad, &import) == -EINVAL);
+    CHECK(rig->backend->import(rig->device, &bad, &import) == -EINVAL);
     if (bad.fd >= 0)
         close(bad.fd);
     bad = handle;
     bad.size = memory.size + (64u << 20);
-    CONTRACT_CHECK(rig->backend->import(rig->device, &bad, &import) == -EINVAL);
+    CHECK(rig->backend->import(rig->device, &bad, &import) == -EINVAL);
     bad.size = 0;
-    CONTRACT_CHECK(rig->backend->import(rig->device, &bad, &import) == -EINVAL);
+    CHECK(rig->backend->import(rig->device, &bad, &import) == -EINVAL);
     /* None of them has made the device fail. */
-    CONTRACT_CHECK(rig->backend->read(rig->device, memory.address, &byte, 1) == 0);
+    CHECK(rig->backend->read(rig->device, memory.address, &byte, 1) == 0);
     if (handle.fd >= 0)
         close(handle.fd);
     rig->backend->free(rig->device, &memory);
@@ -208,8 +206,8 @@ static bool break_device(struct rig *rig)
     uint64_t ticket;
     int rc = rig->backend->submit(rig->device, 0, GPU_LOAD, &strip, 1, &ticket);
 
-    CONTRACT_CHECK(rc == 0 || rc == -EIO);
-    CONTRACT_CHECK(rc == -EIO || contract_wait(rig, 0, ticket) == -EIO);
+    CHECK(rc == 0 || rc == -EIO);
+    CHECK(rc == -EIO || contract_wait(rig, 0, ticket) == -EIO);
     return true;
 }
 
@@ -221,32 +219,31 @@ static bool a_failed_device_does_nothing_until_it_is_reset(struct rig *rig)
     struct gpu_strip strip = {.near = (uintptr_t)bytes, .piece_bytes = LEN, .nr_pieces = 1};
     uint64_t ticket;
 
-    CONTRACT_CHECK(rig->backend->host_register(rig->device, bytes, LEN) == 0);
+    CHECK(rig->backend->host_register(rig->device, bytes, LEN) == 0);
     rig->backend->info(rig->device, &before);
-    CONTRACT_CHECK(rig->backend->alloc(rig->device, before.memory_free / 10 * 6, &memory) == 0);
-    CONTRACT_CHECK(break_device(rig));
+    CHECK(rig->backend->alloc(rig->device, before.memory_free / 10 * 6, &memory) == 0);
+    CHECK(break_device(rig));
     strip.device = memory.address;
     for (unsigned i = 0; i < 3; i++) {
-        CONTRACT_CHECK(rig->backend->submit(rig->device, i % 2, GPU_LOAD, &strip, 1, &ticket) ==
-                       -EIO);
-        CONTRACT_CHECK(rig->backend->read(rig->device, memory.address, bytes, 16) == -EIO);
+        CHECK(rig->backend->submit(rig->device, i % 2, GPU_LOAD, &strip, 1, &ticket) == -EIO);
+        CHECK(rig->backend->read(rig->device, memory.address, bytes, 16) == -EIO);
     }
-    CONTRACT_CHECK(rig->backend->reset(rig->device) == 0);
+    CHECK(rig->backend->reset(rig->device) == 0);
     /* Gone: the memory, so that as much can be had again, and the registration. */
     rig->backend->info(rig->device, &after);
-    CONTRACT_CHECK(after.memory_free > before.memory_free / 10 * 6);
-    CONTRACT_CHECK(rig->backend->read(rig->device, memory.address, bytes, 16) == -EINVAL);
-    CONTRACT_CHECK(rig->backend->host_register(rig->device, bytes, LEN) == 0);
+    CHECK(after.memory_free > before.memory_free / 10 * 6);
+    CHECK(rig->backend->read(rig->device, memory.address, bytes, 16) == -EINVAL);
+    CHECK(rig->backend->host_register(rig->device, bytes, LEN) == 0);
     /* And it works. */
-    CONTRACT_CHECK(rig->backend->alloc(rig->device, before.memory_free / 10 * 6, &memory) == 0);
+    CHECK(rig->backend->alloc(rig->device, before.memory_free / 10 * 6, &memory) == 0);
     strip.device = memory.address;
     contract_fill(bytes, LEN, 31);
     memcpy(want, bytes, LEN);
-    CONTRACT_CHECK(rig->backend->submit(rig->device, 0, GPU_LOAD, &strip, 1, &ticket) == 0);
-    CONTRACT_CHECK(ticket == 1 && contract_wait(rig, 0, ticket) == 0);
+    CHECK(rig->backend->submit(rig->device, 0, GPU_LOAD, &strip, 1, &ticket) == 0);
+    CHECK(ticket == 1 && contract_wait(rig, 0, ticket) == 0);
     memset(bytes, 0, LEN);
-    CONTRACT_CHECK(contract_copy(rig, 1, GPU_STORE, &strip, 1) == 0);
-    CONTRACT_CHECK(memcmp(bytes, want, LEN) == 0);
+    CHECK(contract_copy(rig, 1, GPU_STORE, &strip, 1) == 0);
+    CHECK(memcmp(bytes, want, LEN) == 0);
     return true;
 }
 
@@ -258,20 +255,20 @@ static bool nothing_is_written_after_a_reset(struct rig *rig)
     struct gpu_strip strip = {.piece_bytes = 64, .nr_pieces = LEN / 64, .near_step = 64};
     uint64_t ticket;
 
-    CONTRACT_CHECK(rig->backend->alloc(rig->device, LEN, &memory) == 0);
+    CHECK(rig->backend->alloc(rig->device, LEN, &memory) == 0);
     strip.device = memory.address;
     strip.device_step = 64;
     for (unsigned i = 0; i < 32; i++) {
         strip.near = (uintptr_t)near[i];
-        CONTRACT_CHECK(rig->backend->submit(rig->device, 1, GPU_STORE, &strip, 1, &ticket) == 0);
+        CHECK(rig->backend->submit(rig->device, 1, GPU_STORE, &strip, 1, &ticket) == 0);
     }
-    CONTRACT_CHECK(break_device(rig));
-    CONTRACT_CHECK(rig->backend->reset(rig->device) == 0);
+    CHECK(break_device(rig));
+    CHECK(rig->backend->reset(rig->device) == 0);
     memset(near, 0x77, sizeof(near));
     memset(want, 0x77, sizeof(want));
     usleep(20000);
     for (unsigned i = 0; i < 32; i++)
-        CONTRACT_CHECK(memcmp(near[i], want, LEN) == 0);
+        CHECK(memcmp(near[i], want, LEN) == 0);
     return true;
 }
 

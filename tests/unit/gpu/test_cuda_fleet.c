@@ -12,20 +12,13 @@
 #include "fake_cuda.h"
 #include "gpu/fleet.h"
 #include "gpu/form.h"
+#include "plain_check.h"
 
 #define BLOCKS 8u
 #define LAYERS 4u
 #define PIECE 8192u
 #define BLOCK (LAYERS * 2 * PIECE)
 #define PATIENCE_NS (30 * NS_PER_S)
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);                                 \
-            return false;                                                                          \
-        }                                                                                          \
-    } while (0)
 
 static _Alignas(4096) uint8_t arena[BLOCKS * BLOCK], want[BLOCKS * BLOCK];
 

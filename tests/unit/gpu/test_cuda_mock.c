@@ -16,14 +16,7 @@
 #include "fake_cuda.h"
 #include "gpu/backend.h"
 #include "gpu/quant.h"
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);                                 \
-            return false;                                                                          \
-        }                                                                                          \
-    } while (0)
+#include "plain_check.h"
 
 #define LEN (1u << 20)
 #define PIECE 4096u
