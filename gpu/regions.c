@@ -156,6 +156,7 @@ static int region_open(struct gpu_fleet *fleet, int device, struct gpu_region *r
     pthread_mutex_lock(&fleet->regions_lock);
     region->next = fleet->regions;
     fleet->regions = region;
+    __atomic_add_fetch(&fleet->nr_regions, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&fleet->regions_lock);
     rc = region->wanted ? enter_all(fleet, region) : -EINVAL;
     if (rc < 0)
@@ -273,6 +274,7 @@ void gpu_region_close(struct gpu_fleet *fleet, struct gpu_region *region)
     for (link = &fleet->regions; *link != region; link = &(*link)->next)
         ;
     *link = region->next;
+    __atomic_sub_fetch(&fleet->nr_regions, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&fleet->regions_lock);
     region_free(region);
 }

@@ -17,6 +17,7 @@
 #define SLEEP_MIN_NS 20000u
 #define SLEEP_IN_FLIGHT_MAX_NS 160000u
 #define SLEEP_IDLE_MAX_NS 1000000u
+#define SLEEP_ALONE_NS 20000000u /* while there is no region that a job could name */
 #define SLACK_NS 1000ul
 #define SWEEP_NS (10 * NS_PER_MS)
 
@@ -133,6 +134,8 @@ static uint64_t sleep_max_ns(const struct worker *worker)
 {
     uint64_t max_ns = in_flight(worker) ? SLEEP_IN_FLIGHT_MAX_NS : SLEEP_IDLE_MAX_NS;
 
+    if (__atomic_load_n(&worker->fleet->nr_regions, __ATOMIC_RELAXED) == 0)
+        return SLEEP_ALONE_NS;
     for (unsigned i = 0; i < GPU_LANES; i++) {
         const struct lane *lane = &worker->lanes[i];
         uint64_t ns = lane->link_bytes * NS_PER_S / (worker->stats.bytes_s[i] + 1) / 4;

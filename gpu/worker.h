@@ -104,6 +104,7 @@ struct gpu_fleet {
     bool stop;                    /* atomic: gpu_fleet_destroy */
     pthread_mutex_t regions_lock; /* taken after a worker's lock, if both */
     struct gpu_region *regions;   /* under regions_lock */
+    uint32_t nr_regions;          /* atomic: who holds regions_lock */
     struct registrar registrar;
 };
 
