@@ -65,7 +65,7 @@
       "CPUs to pin the poll cores to, as in 1-2,5; empty = choose.")                               \
     X(idle, CHOICE, "sleep", 0, 0, "spin|pause|sleep", LIVE | DATAPLANE, "cores",                  \
       "What a poll core does when nothing comes: spin is fastest, sleep leaves the CPU to "        \
-      "others. It sleeps up to 2 ms, but 20 us for a second after a client on this host asked.")   \
+      "others. It sleeps up to 3 ms, but 20 us for a second after a client on this host asked.")   \
     X(train_max, SIZE, "64KiB", 1232, 64 * MIB, NULL, LIVE | DATAPLANE, "clients",                 \
       "Most bytes of a value that one GET operation is answered with.")                            \
     X(cookie_ms, DURATION, "60s", 1000, 3600000, NULL, LIVE | DATAPLANE, "clients",                \

@@ -15,7 +15,7 @@
 #define SLACK_NS 1000ul         /* of sleeps: the kernel's own is 50 us */
 #define SLEEP_MIN_NS 20000u
 #define SLEEP_MAX_NS 1000000u  /* soon reached */
-#define SLEEP_LONG_NS 2000000u /* reached after some seconds without work */
+#define SLEEP_LONG_NS 3000000u /* reached after some seconds without work */
 #define SLEEP_LONGER_NS 500u
 #define SLEEP_LOCAL_NS 20000u    /* while a client on this host was heard of in LOCAL_RECENT_NS: */
 #define LOCAL_RECENT_NS NS_PER_S /* its rings wake nobody */
