@@ -53,7 +53,7 @@ struct gpu_handle {
 struct gpu_memory {
     uint64_t address; /* of the device */
     uint64_t size;
-    void *own; /* the backend's */
+    uint64_t id; /* the backend's: not given again, so that after a reset it names nothing */
 };
 
 struct gpu_device_info {
@@ -95,7 +95,8 @@ struct gpu_backend {
 
     int (*alloc)(struct gpu_device *device, uint64_t size, struct gpu_memory *memory);
     void (*free)(struct gpu_device *device, struct gpu_memory *memory);
-    /* A handle to memory of alloc that another process may import; its fd is the caller's. */
+    /* A handle to memory of alloc that another process may import; its fd is the caller's.
+     * -EINVAL: there is no such memory (any more). */
     int (*export)(struct gpu_device *device, const struct gpu_memory *memory,
                   struct gpu_handle *handle);
     /* -ENOTSUP: not this kind; -EINVAL: the handle names no such memory, or less than size. */
@@ -118,7 +119,8 @@ struct gpu_backend {
     /* 1: all up to ticket is done, its bytes are visible to every thread; 0: not yet; -EIO. */
     int (*poll)(struct gpu_device *device, unsigned lane, uint64_t ticket);
     /* Brings a failed device back: when it returns 0 nothing is in flight and no byte will be
-     * written by what was; memory of alloc and import is gone (freed) and registrations, too. */
+     * written by what was; memory of alloc and import is gone (freed) and registrations, too. What
+     * is freed after that frees nothing. */
     int (*reset)(struct gpu_device *device);
 };
 

@@ -16,6 +16,7 @@ enum memory_kind { MEMORY_VMM, MEMORY_PLAIN, MEMORY_IPC };
 
 struct cuda_memory {
     struct cuda_memory *next;
+    uint64_t id;
     enum memory_kind kind;
     CUdeviceptr address;
     size_t mapped; /* bytes there; VMM: a multiple of the granularity */
@@ -26,25 +27,33 @@ static void memory_keep(struct gpu_device *device, struct cuda_memory *own,
                         struct gpu_memory *memory)
 {
     pthread_mutex_lock(&device->memories_lock);
+    own->id = ++device->memories_made;
     own->next = device->memories;
     device->memories = own;
     pthread_mutex_unlock(&device->memories_lock);
-    *memory = (struct gpu_memory){.address = own->address, .size = own->mapped, .own = own};
+    *memory = (struct gpu_memory){.address = own->address, .size = own->mapped, .id = own->id};
 }
 
-/* NULL: freed already, by a reset. */
-static struct cuda_memory *memory_take(struct gpu_device *device, const void *wanted)
+/* memories_lock is held. Where the list names it; *at is NULL: freed already, by a reset. */
+static struct cuda_memory **memory_find(struct gpu_device *device, const struct gpu_memory *memory)
 {
-    struct cuda_memory *own = NULL;
+    struct cuda_memory **at = &device->memories;
+
+    while (*at && (*at)->id != memory->id)
+        at = &(*at)->next;
+    return at;
+}
+
+/* NULL: freed already. */
+static struct cuda_memory *memory_take(struct gpu_device *device, const struct gpu_memory *memory)
+{
+    struct cuda_memory *own, **at;
 
     pthread_mutex_lock(&device->memories_lock);
-    for (struct cuda_memory **at = &device->memories; *at; at = &(*at)->next) {
-        if (*at == wanted) {
-            own = *at;
-            *at = own->next;
-            break;
-        }
-    }
+    at = memory_find(device, memory);
+    own = *at;
+    if (own)
+        *at = own->next;
     pthread_mutex_unlock(&device->memories_lock);
     return own;
 }
@@ -139,29 +148,42 @@ int cuda_alloc(struct gpu_device *device, uint64_t size, struct gpu_memory *memo
     return rc;
 }
 
+/* memories_lock is held: memory stays while its handle is made. */
+static int memory_export(struct gpu_device *device, const struct cuda_memory *own,
+                         struct gpu_handle *handle)
+{
+    const struct cuda_driver *driver = device->driver;
+    CUipcMemHandle ipc;
+    int rc;
+
+    *handle = (struct gpu_handle){.fd = -1, .size = own->mapped};
+    if (own->kind == MEMORY_VMM) {
+        handle->kind = GPU_HANDLE_CUDA_FD;
+        return cuda_result(
+            device,
+            driver->MemExportToShareableHandle(&handle->fd, own->handle,
+                                               CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
+            "export memory");
+    }
+    handle->kind = GPU_HANDLE_CUDA_IPC;
+    rc = cuda_result(device, driver->IpcGetMemHandle(&ipc, own->address), "export memory");
+    if (!rc)
+        memcpy(handle->bytes, &ipc, sizeof(ipc));
+    return rc;
+}
+
 int cuda_export(struct gpu_device *device, const struct gpu_memory *memory,
                 struct gpu_handle *handle)
 {
-    const struct cuda_memory *own = memory->own;
-    CUipcMemHandle ipc;
+    const struct cuda_memory *own;
     int rc = cuda_enter(device);
 
     if (rc)
         return rc;
-    *handle = (struct gpu_handle){.fd = -1, .size = memory->size};
-    if (own->kind == MEMORY_VMM) {
-        handle->kind = GPU_HANDLE_CUDA_FD;
-        rc = cuda_result(device,
-                         device->driver->MemExportToShareableHandle(
-                             &handle->fd, own->handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
-                         "export memory");
-    } else {
-        handle->kind = GPU_HANDLE_CUDA_IPC;
-        rc = cuda_result(device, device->driver->IpcGetMemHandle(&ipc, own->address),
-                         "export memory");
-        if (!rc)
-            memcpy(handle->bytes, &ipc, sizeof(ipc));
-    }
+    pthread_mutex_lock(&device->memories_lock);
+    own = *memory_find(device, memory);
+    rc = own ? memory_export(device, own, handle) : -EINVAL;
+    pthread_mutex_unlock(&device->memories_lock);
     cuda_leave(device);
     return rc;
 }
@@ -265,13 +287,13 @@ static void memory_free(struct gpu_device *device, struct cuda_memory *own, bool
 
 void cuda_free(struct gpu_device *device, struct gpu_memory *memory)
 {
-    const void *wanted = memory->own;
+    const struct gpu_memory wanted = *memory;
     struct cuda_memory *own;
 
     *memory = (struct gpu_memory){0};
     if (cuda_enter(device))
         return; /* reset or close will do it */
-    own = memory_take(device, wanted);
+    own = memory_take(device, &wanted);
     if (own)
         memory_free(device, own, true);
     cuda_leave(device);

@@ -27,7 +27,8 @@
 struct stretch {
     struct stretch *next;
     uint64_t address, size;
-    int fd; /* of alloc's memory, for export; else -1 */
+    uint64_t id; /* of memory */
+    int fd;      /* of alloc's memory, for export; else -1 */
 };
 
 struct gpu_device {
@@ -36,7 +37,7 @@ struct gpu_device {
     uint64_t bytes_s;
     pthread_mutex_t lock;
     struct stretch *memories, *registered; /* under lock */
-    uint64_t allocated;                    /* under lock */
+    uint64_t allocated, next_id;           /* under lock */
     struct host_lane *lanes[GPU_LANES];    /* worker */
     struct host_fault fault;
 };
@@ -260,7 +261,8 @@ static int map_memory(struct gpu_device *device, int fd, uint64_t size, bool kee
         munmap(map, size);
         return -ENOMEM;
     }
-    *memory = (struct gpu_memory){.address = stretch->address, .size = size, .own = stretch};
+    stretch->id = ++device->next_id;
+    *memory = (struct gpu_memory){.address = stretch->address, .size = size, .id = stretch->id};
     return 0;
 }
 
@@ -308,7 +310,7 @@ static void drop_memory(struct gpu_device *device, struct gpu_memory *memory)
 {
     pthread_mutex_lock(&device->lock);
     for (struct stretch *stretch = device->memories; stretch; stretch = stretch->next) {
-        if (stretch != memory->own || stretch->address != memory->address)
+        if (stretch->id != memory->id)
             continue;
         munmap(host_pointer(stretch->address), stretch->size);
         if (stretch->fd >= 0) {
@@ -331,7 +333,7 @@ static int host_export(struct gpu_device *device, const struct gpu_memory *memor
         return -EIO;
     pthread_mutex_lock(&device->lock);
     for (const struct stretch *stretch = device->memories; stretch; stretch = stretch->next) {
-        if (stretch != memory->own || stretch->fd < 0)
+        if (stretch->id != memory->id || stretch->fd < 0)
             continue;
         *handle = (struct gpu_handle){.kind = GPU_HANDLE_MEMFD, .size = memory->size};
         handle->fd = fcntl(stretch->fd, F_DUPFD_CLOEXEC, 0);

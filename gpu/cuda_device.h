@@ -60,6 +60,7 @@ struct gpu_device {
 
     pthread_mutex_t memories_lock;
     struct cuda_memory *memories;
+    uint64_t memories_made; /* ever; ids count up */
 
     /* Written by open. */
     uint64_t load_bytes_s, store_bytes_s;

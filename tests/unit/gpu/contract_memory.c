@@ -272,6 +272,33 @@ static bool nothing_is_written_after_a_reset(struct rig *rig)
     return true;
 }
 
+/* Its address, or the allocator's memory of it, may be another's by then. */
+static bool what_a_reset_took_frees_nothing(struct rig *rig)
+{
+    static uint8_t bytes[LEN], want[LEN];
+    struct gpu_memory gone[8], memory[8];
+    struct gpu_handle handle;
+
+    for (unsigned i = 0; i < 8; i++)
+        CHECK(rig->backend->alloc(rig->device, LEN, &gone[i]) == 0);
+    CHECK(rig->backend->reset(rig->device) == 0);
+    contract_fill(want, LEN, 41);
+    for (unsigned i = 0; i < 8; i++) {
+        CHECK(rig->backend->alloc(rig->device, LEN, &memory[i]) == 0);
+        CHECK(rig->backend->write(rig->device, memory[i].address, want, LEN) == 0);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        CHECK(rig->backend->export(rig->device, &gone[i], &handle) == -EINVAL);
+        rig->backend->free(rig->device, &gone[i]);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        CHECK(rig->backend->read(rig->device, memory[i].address, bytes, LEN) == 0);
+        CHECK(memcmp(bytes, want, LEN) == 0);
+        rig->backend->free(rig->device, &memory[i]);
+    }
+    return true;
+}
+
 const struct contract_check contract_memory[] = {
     {"a device says what it is", a_device_says_what_it_is},
     {"read gives what write took", read_gives_what_write_took},
@@ -281,5 +308,6 @@ const struct contract_check contract_memory[] = {
     {"a failed device does nothing until it is reset",
      a_failed_device_does_nothing_until_it_is_reset},
     {"nothing is written after a reset", nothing_is_written_after_a_reset},
+    {"what a reset took frees nothing", what_a_reset_took_frees_nothing},
     {NULL, NULL},
 };
