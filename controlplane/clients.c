@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "controlplane/child.h"
 #include "controlplane/pins.h"
+#include "controlplane/proc_stat.h"
 
 #define SCAN_MS 250u
 

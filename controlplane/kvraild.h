@@ -40,6 +40,12 @@ struct supervision {
 struct stall {
     struct timer timer;
     uint64_t looked_ns, awake_ns; /* last look; when kvraild last had got no CPU for long */
+    /* The thread whose heartbeat is the oldest, while it is old. */
+    char thread[16];
+    uint64_t beat_ns;
+    uint64_t sampled_ns, run_ns; /* it was runnable then, and had got so much CPU time; 0: not */
+    uint64_t waited_ns;          /* for a CPU, since that heartbeat */
+    bool told;                   /* that it waits, since that heartbeat */
 };
 
 struct kvraild {

@@ -114,7 +114,7 @@
       "File that holds the process id while kvraild runs; empty = none.")                          \
     X(stall_ms, DURATION, "1s", 100, 3600000, NULL, LIVE, "process",                               \
       "A dataplane whose poll core or worker has not turned for so long is killed and started "    \
-      "again over the same cache.")                                                                \
+      "again over the same cache. What a thread waited for a CPU does not count.")                 \
     X(restart_pause_max, DURATION, "30s", 50, 3600000, NULL, LIVE, "process",                      \
       "Longest pause between two starts of a dataplane that keeps dying.")                         \
     X(log_level, CHOICE, "info", 0, 0, "error|warning|info|debug", LIVE | DATAPLANE, "process",    \

@@ -118,22 +118,3 @@ void roster_remove(struct roster *roster, uint32_t id)
         if (roster->page->rows[i].id == id)
             __atomic_store_n(&roster->page->rows[i].id, 0, __ATOMIC_RELEASE);
 }
-
-uint64_t process_started(uint32_t pid)
-{
-    char path[32], text[1024] = "";
-    const char *at;
-    FILE *file;
-
-    snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-    file = fopen(path, "re");
-    if (!file)
-        return 0;
-    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-    fclose(file);
-    /* Field 22; the name in field 2 may hold anything, its last bracket ends it. */
-    at = strrchr(text, ')');
-    for (unsigned field = 2; at && field < 22; field++)
-        at = strchr(at + 1, ' ');
-    return at ? strtoull(at, NULL, 10) : 0;
-}

@@ -47,6 +47,3 @@ const struct roster_row *roster_find(const struct roster *roster, uint32_t id);
 /* -ENOSPC. */
 [[nodiscard]] int roster_add(struct roster *roster, const struct roster_row *row);
 void roster_remove(struct roster *roster, uint32_t id);
-
-/* When a process was started, in ticks since boot; 0: there is none. */
-uint64_t process_started(uint32_t pid);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "controlplane/proc_stat.h"
 #include "controlplane/roster.h"
 
 #define LINE_BYTES_MAX 65536u

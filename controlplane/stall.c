@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Looks at the heartbeats of a dataplane that is ready, and kills one whose poll core or worker
- * does not turn any more. Main thread. */
+ * does not turn any more. What a thread waits for a CPU does not count: it is not its fault, and
+ * another would get no more. Main thread. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/counters.h"
+#include "base/log.h"
 #include "controlplane/kvraild.h"
+#include "controlplane/proc_stat.h"
 
 #define LOOK_MAX_MS 250u
 #define LOOK_MIN_MS 10u
+#define WAIT_LIMITS 19u /* of waiting are borne with; then another may be better off */
 
 /* A heartbeat, and whose. */
 struct beat {
-    char name[32];
+    char name[32], thread[16];
     uint64_t ns;
 };
 
@@ -49,11 +54,59 @@ static void oldest(const struct kvraild *kvraild, struct beat *found)
             continue;
         found->ns = ns;
         snprintf(found->name, sizeof(found->name), "core %u", core);
+        snprintf(found->thread, sizeof(found->thread), "kvrail-poll-%u", core % 1000);
     }
     if (reclaim && reclaim < found->ns)
-        *found = (struct beat){"the reclaimer", reclaim};
+        *found = (struct beat){"the reclaimer", "kvrail-reclaim", reclaim};
     if (copy && copy < found->ns)
-        *found = (struct beat){"the copy worker", copy};
+        *found = (struct beat){"the copy worker", "kvrail-copy", copy};
+}
+
+/* Another heartbeat is the oldest, or it is not old. */
+static void begin_anew(struct stall *stall, const struct beat *beat)
+{
+    if (stall->told && strcmp(stall->thread, beat->thread) == 0)
+        log_info("%s turns again", beat->name);
+    memcpy(stall->thread, beat->thread, sizeof(stall->thread));
+    stall->beat_ns = beat->ns;
+    stall->sampled_ns = stall->waited_ns = 0;
+    stall->told = false;
+}
+
+/* The thread was runnable at the last look and is now: the time between, without what it ran. */
+static void count_wait(struct kvraild *kvraild, const struct beat *beat, uint64_t now)
+{
+    struct stall *stall = &kvraild->stall;
+    struct thread_time time;
+
+    if (stall->beat_ns != beat->ns || strcmp(stall->thread, beat->thread) != 0)
+        begin_anew(stall, beat);
+    if (now < beat->ns + LOOK_MIN_MS * NS_PER_MS)
+        return;
+    if (!thread_time_read(kvraild->child.pid, beat->thread, &time) || time.state != 'R') {
+        stall->sampled_ns = 0;
+        return;
+    }
+    if (stall->sampled_ns && now - stall->sampled_ns > time.run_ns - stall->run_ns)
+        stall->waited_ns += now - stall->sampled_ns - (time.run_ns - stall->run_ns);
+    stall->sampled_ns = now;
+    stall->run_ns = time.run_ns;
+}
+
+/* How much of the time since the heartbeat does not count. */
+static uint64_t excuse_ns(const struct stall *stall, uint64_t limit)
+{
+    return stall->waited_ns < WAIT_LIMITS * limit ? stall->waited_ns : WAIT_LIMITS * limit;
+}
+
+static void tell_wait(struct stall *stall, const struct beat *beat, uint64_t ns)
+{
+    if (stall->told)
+        return;
+    stall->told = true;
+    log_warning("%s has not turned for %.2f s: it waited %.2f s for a CPU, which others use; give "
+                "the dataplane CPUs of its own",
+                beat->name, (double)ns / 1e9, (double)stall->waited_ns / 1e9);
 }
 
 static void look(void *owner);
@@ -88,8 +141,13 @@ static void look(void *owner)
         since = stall->awake_ns;
     if (since < beat.ns)
         since = beat.ns;
+    count_wait(kvraild, &beat, now);
     if (now < since + limit)
         return;
+    if (now < since + limit + excuse_ns(stall, limit)) {
+        tell_wait(stall, &beat, now - since);
+        return;
+    }
     snprintf(text, sizeof(text),
              "the dataplane stalled and was killed: %s had not turned for %.2f s", beat.name,
              (double)(now - since) / 1e9);

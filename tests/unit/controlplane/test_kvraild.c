@@ -287,6 +287,24 @@ Test(kvraild, a_dataplane_that_is_stopped_is_killed_and_replaced)
     cr_assert_eq(kill(before, 0), -1);
 }
 
+Test(kvraild, a_core_that_waits_for_a_cpu_does_not_count_as_stalled)
+{
+    json_t *answer;
+    pid_t before;
+
+    write_file("stall_ms: 400ms\n");
+    pid = start("starved", NULL);
+    answer = wait_state("ok");
+    before = dataplane_pid(answer);
+    json_decref(answer);
+    cr_assert(said_in_time("core 0 has not turned for 0."));
+    cr_assert(said_in_time("for a CPU, which others use"));
+    cr_assert(said_in_time("core 0 turns again"));
+    answer = wait_state("ok");
+    cr_assert_eq(dataplane_pid(answer), before);
+    json_decref(answer);
+}
+
 Test(kvraild, a_worker_that_stopped_counts_as_a_stall)
 {
     write_file("stall_ms: 400ms\n");
