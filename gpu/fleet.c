@@ -15,6 +15,7 @@
 
 #define JOBS_MAX_DEFAULT 1024u
 #define BATCH_BYTES_DEFAULT (4u << 20)
+#define HANG_TIMEOUT_MS_DEFAULT 2000u
 
 static bool can_run(const struct worker *worker, const struct gpu_job *job)
 {
@@ -168,6 +169,8 @@ static void defaults(struct gpu_fleet *fleet, const struct gpu_fleet_options *op
         fleet->options.jobs_max = JOBS_MAX_DEFAULT;
     fleet->batch_bytes = options->batch_bytes ? options->batch_bytes : BATCH_BYTES_DEFAULT;
     fleet->batch_wait_ns = options->batch_wait_us * NS_PER_US;
+    fleet->hang_ns =
+        (options->hang_timeout_ms ? options->hang_timeout_ms : HANG_TIMEOUT_MS_DEFAULT) * NS_PER_MS;
 }
 
 static bool options_valid(const struct gpu_fleet_options *options)
