@@ -8,7 +8,8 @@
  * run at once. Choice of device: job->device, or the one among those that the region is in with the
  * least outstanding bytes over measured bandwidth, failed ones excluded. A device that fails, or
  * hangs, is drained: its jobs go to others that the region is in, or end as INTERNAL; it is reset,
- * its regions are imported again, and it comes back, later each time it fails. */
+ * its regions are imported again, and it comes back, later each time it fails. Jobs that wait at
+ * one device while another would do them much sooner move there, unless they have begun. */
 #pragma once
 
 #include "gpu/job.h"

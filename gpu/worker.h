@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inside of the fleet, for its own files: fleet.c (producers' side), worker.c (a device's
- * thread), lane.c (what is in flight), comeback.c (failure), regions.c and registrar.c (memory).
+ * thread), lane.c (what is in flight), balance.c (which device), comeback.c (failure), regions.c
+ * and registrar.c (memory).
  *
  *   producer --rings[producer, class]--> worker --submit--> lane of the device
  *   producer <------ended[producer]------ worker <--poll---
@@ -166,6 +167,12 @@ void lane_sweep(struct worker *worker, struct lane *lane, uint64_t now_ns);
 void lane_clear(struct worker *worker, struct lane *lane, bool cancel, uint64_t now_ns);
 /* The device is reset: gives up what was in flight. */
 void lane_abandon(struct worker *worker, struct lane *lane, bool move, uint64_t now_ns);
+
+/* balance.c. Producer's thread: NULL, no device can do it. bytes: over the link, still to come. */
+struct worker *balance_choose(struct gpu_fleet *fleet, const struct gpu_job *job, uint64_t bytes);
+/* Worker's thread: jobs that wait and have not begun go to devices that would do them much sooner.
+ */
+void balance_give(struct worker *worker);
 
 /* comeback.c; worker's thread. */
 void worker_fail(struct worker *worker, int rc, uint64_t now_ns);
