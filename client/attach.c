@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "shm/attach.h"
+#include "shm/passing.h"
 
 #define SLOTS_UNIT 64u
 /* Two of the largest values; only what is used takes memory. */
@@ -68,22 +69,11 @@ static enum kvr_status connect_to(struct handshake *h, const char *path)
 
 bool attach_say(int socket, const void *message, size_t len, int fd)
 {
-    union {
-        struct cmsghdr head;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {(void *)(uintptr_t)message, len};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t n = passing_send(socket, message, len, &fd, fd >= 0);
 
-    if (fd >= 0) {
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(sizeof(fd));
-        memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
-        msg.msg_control = &control;
-        msg.msg_controllen = sizeof(control);
-    }
-    return sendmsg(socket, &msg, MSG_NOSIGNAL) == (ssize_t)len;
+    if (n < 0)
+        errno = (int)-n;
+    return n == (ssize_t)len;
 }
 
 /* fd: sent along, unless it is -1. */
@@ -98,56 +88,35 @@ static bool say(const struct handshake *h, const void *message, size_t len, int 
     return false;
 }
 
-/* Keeps up to two descriptors; whatever else comes is closed. Returns how many came. */
-static unsigned take_fds(struct handshake *h, struct msghdr *msg)
+/* Keeps up to two descriptors; whatever else comes is closed. */
+static void take_fds(struct handshake *h, const struct passed *came)
 {
-    unsigned nr = 0;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-            if (nr < 2 && h->fds[nr] < 0)
-                h->fds[nr] = fd;
-            else
-                close(fd);
-            nr++;
-        }
+    for (unsigned i = 0; i < came->nr; i++) {
+        if (i < 2 && h->fds[i] < 0)
+            h->fds[i] = came->fds[i];
+        else
+            close(came->fds[i]);
     }
-    return nr;
 }
 
-/* One message of exactly len bytes with exactly nr_fds descriptors. */
+/* One message of exactly len bytes. *nr_fds: how many descriptors came beside it. */
 static enum kvr_status hear(struct handshake *h, void *message, size_t len, unsigned *nr_fds)
 {
-    union {
-        struct cmsghdr head;
-        uint8_t bytes[CMSG_SPACE(4 * sizeof(int))];
-    } control;
-    struct iovec iov = {message, len};
-    struct msghdr msg;
+    struct passed came;
     ssize_t n;
 
     do {
         if (!wait_for(h, POLLIN))
             return KVR_UNREACHABLE;
-        msg = (struct msghdr){.msg_iov = &iov,
-                              .msg_iovlen = 1,
-                              .msg_control = &control,
-                              .msg_controllen = sizeof(control)};
-        n = recvmsg(h->socket, &msg, MSG_CMSG_CLOEXEC);
-    } while (n < 0 && (errno == EAGAIN || errno == EINTR));
+        n = passing_receive(h->socket, message, len, &came);
+    } while (n == -EAGAIN || n == -EINTR);
+    take_fds(h, &came);
+    *nr_fds = came.nr;
+    if (n == -EMSGSIZE)
+        return KVR_PROTOCOL;
     if (n <= 0)
         return KVR_UNREACHABLE;
-    *nr_fds = take_fds(h, &msg);
-    if ((size_t)n != len || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
-        return KVR_PROTOCOL;
-    return KVR_OK;
+    return (size_t)n != len || came.cut ? KVR_PROTOCOL : KVR_OK;
 }
 
 static enum kvr_status refusal(uint32_t error)

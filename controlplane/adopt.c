@@ -19,6 +19,7 @@
 #include "controlplane/kvraild.h"
 #include "controlplane/seize.h"
 #include "dataplane/settings.h"
+#include "shm/passing.h"
 
 #define SILENCE_MS 2000u /* so long without a word: it hangs */
 #define STOP_MS 5000
@@ -42,21 +43,19 @@ static int talk_receive(struct talk *talk)
 {
     struct pollfd pollfd = {.fd = talk->fd, .events = POLLIN};
     uint64_t now = clock_ns();
-    int fds[PASSING_MAX];
-    unsigned nr = 0;
+    struct passed came;
     ssize_t n;
 
     if (now >= talk->until_ns)
         return -ETIMEDOUT;
     poll(&pollfd, 1, (int)((talk->until_ns - now) / NS_PER_MS) + 1);
-    n = passing_receive(talk->fd, talk->bytes + talk->len, sizeof(talk->bytes) - talk->len, fds,
-                        &nr);
-    if (talk->nr_fds + nr > sizeof(talk->fds) / sizeof(talk->fds[0])) {
-        passing_close(fds, nr);
+    n = passing_receive(talk->fd, talk->bytes + talk->len, sizeof(talk->bytes) - talk->len, &came);
+    if (talk->nr_fds + came.nr > sizeof(talk->fds) / sizeof(talk->fds[0])) {
+        passing_close(came.fds, came.nr);
         return -EPROTO;
     }
-    memcpy(talk->fds + talk->nr_fds, fds, nr * sizeof(fds[0]));
-    talk->nr_fds += nr;
+    memcpy(talk->fds + talk->nr_fds, came.fds, came.nr * sizeof(came.fds[0]));
+    talk->nr_fds += came.nr;
     if (n == -EAGAIN || n == -EINTR)
         return 0;
     if (n <= 0)

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "controlplane/child.h"
-#include "controlplane/passing.h"
+#include "controlplane/peer.h"
 
 #define ADOPT_LINES_MAX 48u
 #define ADOPT_SETTINGS_MAX 96u

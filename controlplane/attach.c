@@ -16,7 +16,8 @@
 
 #include "base/log.h"
 #include "controlplane/ctl.h"
-#include "controlplane/passing.h"
+#include "controlplane/peer.h"
+#include "shm/passing.h"
 
 #define STEP_MS 2000u
 
@@ -32,17 +33,16 @@ static bool say(int fd, const void *message, size_t len, const int *fds, unsigne
  * and make it no message. */
 static bool hear(int fd, void *message, size_t len, int *given)
 {
-    int fds[PASSING_MAX];
-    unsigned nr;
-    ssize_t got = passing_receive(fd, message, len, fds, &nr);
+    struct passed came;
+    ssize_t got = passing_receive(fd, message, len, &came);
 
     *given = -1;
-    if (got != (ssize_t)len || nr > 1) {
-        passing_close(fds, nr);
+    if (got != (ssize_t)len || came.nr > 1) {
+        passing_close(came.fds, came.nr);
         return false;
     }
-    if (nr)
-        *given = fds[0];
+    if (came.nr)
+        *given = came.fds[0];
     return true;
 }
 

@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "controlplane/passing.h"
+#include "shm/passing.h"
 
 #define ANSWER_MS 3000u
 #define CLOSE_MS 1000

@@ -13,8 +13,8 @@
 #include "base/log.h"
 #include "controlplane/child.h"
 #include "controlplane/clients.h"
-#include "controlplane/passing.h"
 #include "kvrail/region.h"
+#include "shm/passing.h"
 
 static unsigned number_of(const struct held_region *region)
 {
@@ -243,20 +243,19 @@ static void take_drop(struct client *client, const struct attach_region *wish)
 bool regions_hear(struct client *client, const struct region_rules *rules)
 {
     struct attach_region wish;
-    int fds[PASSING_MAX];
-    unsigned nr = 0;
-    ssize_t got = passing_receive(client->fd, &wish, sizeof(wish), fds, &nr);
+    struct passed came;
+    ssize_t got = passing_receive(client->fd, &wish, sizeof(wish), &came);
 
     if (got == -EAGAIN || got == -EINTR)
         return true;
-    if (got != (ssize_t)sizeof(wish) || nr > 1 || wish.magic != ATTACH_MAGIC ||
+    if (got != (ssize_t)sizeof(wish) || came.nr > 1 || wish.magic != ATTACH_MAGIC ||
         wish.version != ATTACH_VERSION || wish.number >= KVR_REGIONS_MAX ||
-        (wish.op != ATTACH_REGION_ADD && (wish.op != ATTACH_REGION_DROP || nr > 0))) {
-        passing_close(fds, nr);
+        (wish.op != ATTACH_REGION_ADD && (wish.op != ATTACH_REGION_DROP || came.nr > 0))) {
+        passing_close(came.fds, came.nr);
         return false;
     }
     if (wish.op == ATTACH_REGION_ADD)
-        take_add(client, rules, &wish, nr ? fds[0] : -1);
+        take_add(client, rules, &wish, came.nr ? came.fds[0] : -1);
     else
         take_drop(client, &wish);
     return true;

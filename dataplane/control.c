@@ -19,6 +19,7 @@
 #include "dataplane/arguments.h"
 #include "dataplane/note.h"
 #include "shm/attach.h"
+#include "shm/passing.h"
 
 static int ctl = -1, signals = -1;
 static char input[512];
@@ -62,10 +63,8 @@ void control_close(void)
 
 static void say(const int *fds, unsigned nr, const char *format, va_list args)
 {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CONTROL_FDS_MAX * sizeof(int))] = {0};
     char line[768];
-    struct iovec iov = {.iov_base = line};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t sent;
     size_t len;
 
     vsnprintf(line, sizeof(line) - 1, format, args);
@@ -77,19 +76,10 @@ static void say(const int *fds, unsigned nr, const char *format, va_list args)
         return;
     len = strlen(line);
     line[len++] = '\n';
-    iov.iov_len = len;
-    if (nr) {
-        struct cmsghdr *cmsg = (struct cmsghdr *)(void *)control;
-
-        msg.msg_control = control;
-        msg.msg_controllen = CMSG_SPACE(nr * sizeof(int));
-        *cmsg = (struct cmsghdr){.cmsg_len = CMSG_LEN(nr * sizeof(int)),
-                                 .cmsg_level = SOL_SOCKET,
-                                 .cmsg_type = SCM_RIGHTS};
-        memcpy(CMSG_DATA(cmsg), fds, nr * sizeof(int));
-    }
-    if (sendmsg(ctl, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE)
-        log_warning("control socket takes no line (%s): %.*s", strerror(errno), (int)len - 1, line);
+    sent = passing_send(ctl, line, len, fds, nr);
+    if (sent < 0 && sent != -EPIPE)
+        log_warning("control socket takes no line (%s): %.*s", strerror((int)-sent), (int)len - 1,
+                    line);
 }
 
 void control_say(const char *format, ...)
@@ -263,40 +253,26 @@ static bool take_line(char *line)
     return true;
 }
 
-/* Takes over the descriptors that came; more than there is room for are closed. */
-static void came_add(struct msghdr *msg)
+/* More descriptors than there is room for are closed. */
+static void came_add(const struct passed *passed)
 {
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
-        size_t bytes = cmsg->cmsg_len - CMSG_LEN(0);
-
-        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(cmsg) + at, sizeof(fd));
-            if (nr_came < sizeof(came) / sizeof(came[0]))
-                came[nr_came++] = fd;
-            else
-                close(fd);
-        }
+    for (unsigned i = 0; i < passed->nr; i++) {
+        if (nr_came < sizeof(came) / sizeof(came[0]))
+            came[nr_came++] = passed->fds[i];
+        else
+            close(passed->fds[i]);
     }
 }
 
 static void receive(void)
 {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CONTROL_FDS_MAX * sizeof(int))];
-    struct iovec iov = {.iov_base = input + input_len, .iov_len = sizeof(input) - input_len};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = sizeof(control)};
-    ssize_t len = recvmsg(ctl, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct passed passed;
+    ssize_t len = passing_receive(ctl, input + input_len, sizeof(input) - input_len, &passed);
 
+    came_add(&passed);
     if (len > 0) {
         input_len += (size_t)len;
-        came_add(&msg);
-    } else if (len == 0 || (errno != EAGAIN && errno != EINTR)) {
+    } else if (len == 0 || (len != -EAGAIN && len != -EINTR)) {
         /* kvraild went away; the dataplane serves on. */
         log_info("control socket closed: serving on without kvraild");
         close(ctl);

@@ -2,6 +2,7 @@
 /* A device's way down and up again. Worker's thread. Jobs that were not in flight leave at once;
  * those in flight stay until a reset has succeeded, for until then the device may write to what
  * they name. The pause before a reset doubles from failure to failure and from try to try. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -35,19 +36,24 @@ void worker_fail(struct worker *worker, int rc, uint64_t now_ns)
     longer_pause(worker, now_ns);
     counter_add(&worker->stats.failures, 1);
     log_warning("%s device %u (%s) failed (%s), its jobs go to others; reset in %u ms",
-                worker->backend->name, worker->index, worker->stats.info.where, strerror(-rc),
+                worker->backend->name, worker->index, worker->stats.info.where,
+                rc == -ETIMEDOUT ? "it hangs" : strerror(-rc),
                 (unsigned)(worker->backoff_ns / NS_PER_MS));
     for (unsigned i = 0; i < GPU_LANES; i++)
         lane_clear(worker, &worker->lanes[i], false, now_ns);
 }
 
+/* The backend's part may last as long as the device hangs, so it is not under lock: who takes that
+ * meanwhile finds the device not up and leaves its memory alone. */
 static int reset(struct worker *worker)
 {
     int rc;
 
     pthread_mutex_lock(&worker->lock);
     set_state(worker, GPU_RESETTING);
+    pthread_mutex_unlock(&worker->lock);
     rc = worker->backend->reset(worker->device);
+    pthread_mutex_lock(&worker->lock);
     if (rc == 0) {
         worker->registered = 0;
         counter_set(&worker->stats.registered_bytes, 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The producers' side of the fleet: which device gets a job, and the way back. gpu_push and gpu_pop
+/* The producers' side of the fleet: a job's way to a device, and the way back. gpu_push and gpu_pop
  * run on poll cores: no lock, no system call but for the clock, no allocation. A job is counted in
  * its producer's nr_jobs from push to pop, so that no ring can be full. */
 #include "gpu/fleet.h"
@@ -15,45 +15,7 @@
 
 #define JOBS_MAX_DEFAULT 1024u
 #define BATCH_BYTES_DEFAULT (4u << 20)
-
-static bool can_run(const struct worker *worker, const struct gpu_job *job)
-{
-    if (worker_state(worker) != GPU_UP ||
-        (job->device != GPU_ANY && (unsigned)job->device != worker->index))
-        return false;
-    return region_address(job->region, worker->index) &&
-           (job->direction != GPU_MOVE || region_address(job->from, worker->index));
-}
-
-/* When the device would be done with the job, in seconds from now. */
-static double would_take(const struct worker *worker, const struct gpu_job *job, uint64_t bytes)
-{
-    unsigned lane = job_lane(job);
-    uint64_t bytes_s = counter_read(&worker->stats.bytes_s[lane]);
-
-    bytes += counter_read(&worker->outstanding[lane]);
-    return (double)bytes / (double)(bytes_s ? bytes_s : 1);
-}
-
-static struct worker *choose(struct gpu_fleet *fleet, const struct gpu_job *job, uint64_t bytes)
-{
-    struct worker *best = NULL;
-    double best_s = 0;
-
-    for (unsigned i = 0; i < fleet->nr_devices; i++) {
-        struct worker *worker = &fleet->workers[i];
-        double s;
-
-        if (!can_run(worker, job))
-            continue;
-        s = would_take(worker, job, bytes);
-        if (best && s >= best_s)
-            continue;
-        best = worker;
-        best_s = s;
-    }
-    return best;
-}
+#define HANG_TIMEOUT_MS_DEFAULT 2000u
 
 static void end_here(struct producer *producer, struct gpu_job *job, enum kvr_status status,
                      uint64_t now_ns)
@@ -70,7 +32,7 @@ static void end_here(struct producer *producer, struct gpu_job *job, enum kvr_st
 static void route(struct gpu_fleet *fleet, unsigned producer, struct gpu_job *job, uint64_t now_ns)
 {
     uint64_t bytes = job_link_bytes(job, job_layers(job) - job->layers_done);
-    struct worker *worker = choose(fleet, job, bytes);
+    struct worker *worker = balance_choose(fleet, job, bytes);
 
     if (!worker) {
         end_here(&fleet->producers[producer], job, KVR_INTERNAL, now_ns);
@@ -168,6 +130,8 @@ static void defaults(struct gpu_fleet *fleet, const struct gpu_fleet_options *op
         fleet->options.jobs_max = JOBS_MAX_DEFAULT;
     fleet->batch_bytes = options->batch_bytes ? options->batch_bytes : BATCH_BYTES_DEFAULT;
     fleet->batch_wait_ns = options->batch_wait_us * NS_PER_US;
+    fleet->hang_ns =
+        (options->hang_timeout_ms ? options->hang_timeout_ms : HANG_TIMEOUT_MS_DEFAULT) * NS_PER_MS;
 }
 
 static bool options_valid(const struct gpu_fleet_options *options)

@@ -6,9 +6,10 @@
  * deadline. A job runs layer by layer; the layers of jobs that wait together are submitted
  * together, at most batch_bytes at once, so that an urgent job waits for little. Loads and stores
  * run at once. Choice of device: job->device, or the one among those that the region is in with the
- * least outstanding bytes over measured bandwidth, failed ones excluded. A device that fails is
- * drained: its jobs go to others that the region is in, or end as INTERNAL; it is reset, its
- * regions are imported again, and it comes back, later each time it fails. */
+ * least outstanding bytes over measured bandwidth, failed ones excluded. A device that fails, or
+ * hangs, is drained: its jobs go to others that the region is in, or end as INTERNAL; it is reset,
+ * its regions are imported again, and it comes back, later each time it fails. Jobs that wait at
+ * one device while another would do them much sooner move there, unless they have begun. */
 #pragma once
 
 #include "gpu/job.h"
@@ -23,6 +24,9 @@ struct gpu_fleet_options {
                              * layer each, if that is more */
     uint32_t batch_wait_us; /* wait so long for half of that while the lane is idle; not with
                              * CRITICAL jobs; 0 = do not */
+    uint32_t hang_timeout_ms; /* 0 = 2000: a device that has work in flight and ends nothing of it
+                               * for so long has failed; longer where 20 times what its measured
+                               * speed says is more */
     const struct gpu_device_options *devices; /* per device, or NULL */
     bool spin;                                /* workers do not sleep between looks */
 };
@@ -87,9 +91,9 @@ struct gpu_device_stats {
     uint64_t bytes_s[GPU_LANES];                    /* measured while lanes were full */
     uint64_t busy_ns[GPU_LANES];                    /* a lane had work submitted */
     uint64_t batches, pieces;
-    uint64_t failures, resets;
-    uint64_t registered_bytes; /* of the arena */
-    uint64_t memory_free;      /* when something was last taken or given back */
+    uint64_t failures, resets, hangs; /* hangs are failures, too */
+    uint64_t registered_bytes;        /* of the arena */
+    uint64_t memory_free;             /* when something was last taken or given back */
 };
 /* -EINVAL: no such device. */
 int gpu_stats(struct gpu_fleet *fleet, unsigned device, struct gpu_device_stats *stats);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/counters.h"
+#include "base/log.h"
 #include "gpu/form.h"
 #include "gpu/worker.h"
 
@@ -14,6 +15,8 @@
 #define RATE_SHIFT 3 /* the newest sample counts an eighth */
 #define RATE_START_NS (10 * NS_PER_MS)
 #define BYTES_S_UNKNOWN 1000000000ull
+#define HANG_TIMES 20u               /* as long as a batch should take */
+#define LOOK_MAX_NS (50 * NS_PER_MS) /* longer between two looks: the worker itself stood still */
 
 int lane_create(struct lane *lane, uint32_t jobs_max, uint64_t bytes_s)
 {
@@ -341,6 +344,42 @@ static void batch_done(struct worker *worker, struct lane *lane, uint64_t now_ns
     lane->nr--;
 }
 
+/* How long the first batch may be in flight with nothing done. */
+static uint64_t hang_ns(const struct worker *worker, const struct lane *lane, unsigned index)
+{
+    uint64_t bytes_s = worker->stats.bytes_s[index], floor_ns = worker->fleet->hang_ns;
+    uint64_t ns = (uint64_t)((unsigned __int128)batch_at(lane, 0)->link_bytes * HANG_TIMES *
+                             NS_PER_S / (bytes_s ? bytes_s : BYTES_S_UNKNOWN));
+
+    return ns > floor_ns ? ns : floor_ns;
+}
+
+/* A device that says nothing, neither that it is done nor that it failed. */
+static bool hangs(struct worker *worker, const struct lane *lane, unsigned index)
+{
+    if (lane->nr == 0 || lane->stuck_ns <= hang_ns(worker, lane, index))
+        return false;
+    counter_add(&worker->stats.hangs, 1);
+    log_warning(
+        "%s device %u (%s) hangs: its %s lane has done nothing for %llu ms, with %llu bytes "
+        "in flight",
+        worker->backend->name, worker->index, worker->stats.info.where,
+        index == 0 ? "load" : "store", (unsigned long long)(lane->stuck_ns / NS_PER_MS),
+        (unsigned long long)lane->link_bytes);
+    return true;
+}
+
+/* nr: batches that were done by now. */
+static void count_time(struct worker *worker, struct lane *lane, unsigned index, int nr,
+                       uint64_t now_ns)
+{
+    uint64_t ns = now_ns - lane->busy_ns;
+
+    counter_add(&worker->stats.busy_ns[index], ns);
+    lane->busy_ns = now_ns;
+    lane->stuck_ns = nr > 0 ? 0 : lane->stuck_ns + (ns < LOOK_MAX_NS ? ns : LOOK_MAX_NS);
+}
+
 int lane_collect(struct worker *worker, unsigned index)
 {
     struct lane *lane = &worker->lanes[index];
@@ -362,13 +401,14 @@ int lane_collect(struct worker *worker, unsigned index)
         batch_done(worker, lane, now_ns);
         nr++;
     }
-    counter_add(&worker->stats.busy_ns[index], now_ns - lane->busy_ns);
-    lane->busy_ns = now_ns;
+    count_time(worker, lane, index, nr, now_ns);
     if (nr > 0) {
         if (link)
             measure(worker, lane, index, oldest_ns, bytes, now_ns);
         lane->done_ns = now_ns;
     }
+    if (rc == 0 && hangs(worker, lane, index))
+        rc = -ETIMEDOUT;
     return rc < 0 ? rc : nr;
 }
 
@@ -402,5 +442,6 @@ void lane_abandon(struct worker *worker, struct lane *lane, bool move, uint64_t 
     }
     lane->nr = 0;
     lane->link_bytes = 0;
+    lane->stuck_ns = 0;
     lane->pending = false;
 }

@@ -77,6 +77,7 @@ static void sweep(struct worker *worker, uint64_t now_ns)
     worker->sweep_ns = now_ns + SWEEP_NS;
     for (unsigned i = 0; i < GPU_LANES; i++)
         lane_sweep(worker, &worker->lanes[i], now_ns);
+    balance_give(worker);
 }
 
 /* Sum of what step did in both lanes; -errno: the device has failed. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inside of the fleet, for its own files: fleet.c (producers' side), worker.c (a device's
- * thread), lane.c (what is in flight), comeback.c (failure), regions.c and registrar.c (memory).
+ * thread), lane.c (what is in flight), balance.c (which device), comeback.c (failure), regions.c
+ * and registrar.c (memory).
  *
  *   producer --rings[producer, class]--> worker --submit--> lane of the device
  *   producer <------ended[producer]------ worker <--poll---
@@ -48,8 +49,9 @@ struct lane {
     struct gpu_strip *strips;
     unsigned nr_strips;
 
-    uint64_t done_ns; /* when something was last done */
-    uint64_t busy_ns; /* up to when busy time is counted */
+    uint64_t done_ns;  /* when something was last done */
+    uint64_t busy_ns;  /* up to when busy time is counted */
+    uint64_t stuck_ns; /* with batches in flight and none done, as far as the worker looked */
     uint64_t rate_bytes, rate_ns;
 };
 
@@ -63,7 +65,7 @@ struct worker {
     unsigned index;
     bool running; /* there is a thread; owner of the fleet */
 
-    pthread_mutex_t lock; /* memory of the device: reset, regions, registration */
+    pthread_mutex_t lock; /* memory of the device: regions, registration; state */
     uint64_t registered;  /* under lock: bytes of the arena, from its start */
     bool unregistrable;   /* under lock: the registrar has given up */
 
@@ -97,7 +99,7 @@ struct registrar {
 
 struct gpu_fleet {
     struct gpu_fleet_options options;
-    uint64_t batch_bytes, batch_wait_ns;
+    uint64_t batch_bytes, batch_wait_ns, hang_ns;
     unsigned nr_devices;
     struct worker *workers;
     struct producer *producers;
@@ -155,7 +157,8 @@ void lane_take(struct lane *lane, struct gpu_job *job, uint64_t now_ns);
 /* Whether the job may begin or go on; else it is ended, now or when what is in flight is done. For
  * jobs that are taken out of their queue. */
 bool lane_refuses(struct worker *worker, struct gpu_job *job, uint64_t now_ns);
-/* Number of batches that were submitted or done; -errno: the device has failed. */
+/* Number of batches that were submitted or done; -errno: the device has failed. -ETIMEDOUT: it
+ * hangs. */
 [[nodiscard]] int lane_fill(struct worker *worker, unsigned index, uint64_t now_ns);
 [[nodiscard]] int lane_collect(struct worker *worker, unsigned index);
 /* Takes out waiting jobs of the gone and the expired. */
@@ -164,6 +167,12 @@ void lane_sweep(struct worker *worker, struct lane *lane, uint64_t now_ns);
 void lane_clear(struct worker *worker, struct lane *lane, bool cancel, uint64_t now_ns);
 /* The device is reset: gives up what was in flight. */
 void lane_abandon(struct worker *worker, struct lane *lane, bool move, uint64_t now_ns);
+
+/* balance.c. Producer's thread: NULL, no device can do it. bytes: over the link, still to come. */
+struct worker *balance_choose(struct gpu_fleet *fleet, const struct gpu_job *job, uint64_t bytes);
+/* Worker's thread: jobs that wait and have not begun go to devices that would do them much sooner.
+ */
+void balance_give(struct worker *worker);
 
 /* comeback.c; worker's thread. */
 void worker_fail(struct worker *worker, int rc, uint64_t now_ns);

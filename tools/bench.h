@@ -99,6 +99,8 @@ struct bench_result {
 };
 
 uint64_t bench_corrupt(const struct bench_result *r);
+/* What the outcome means: wrong bytes are an error, and so is a run in which nothing went well. */
+int bench_exit_code(const struct bench_result *r);
 /* Hits over GETs that were answered; below 0 without any. */
 double bench_hit_ratio(const struct bench_result *r);
 /* command: whose result it is. */

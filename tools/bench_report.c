@@ -18,6 +18,24 @@ uint64_t bench_corrupt(const struct bench_result *r)
     return n;
 }
 
+int bench_exit_code(const struct bench_result *r)
+{
+    uint64_t ops = 0, errors = 0, unanswered = 0;
+
+    if (bench_corrupt(r))
+        return CLI_ERROR;
+    for (unsigned op = 0; op < BENCH_OPS; op++) {
+        const struct tally *t = &r->tallies[op];
+
+        ops += t->ops;
+        errors += tally_errors(t);
+        unanswered += t->ended[KVR_TIMEOUT] + t->ended[KVR_UNREACHABLE];
+    }
+    if (ops && unanswered == ops)
+        return CLI_UNREACHABLE;
+    return ops && errors == ops ? CLI_ERROR : CLI_OK;
+}
+
 double bench_hit_ratio(const struct bench_result *r)
 {
     const struct tally *gets = &r->tallies[BENCH_GET];

@@ -296,6 +296,20 @@ int cli_getopt(struct cli *cli, int argc, char **argv)
     }
 }
 
+int cli_no_options(struct cli *cli, int argc, char **argv)
+{
+    int id;
+
+    while ((id = cli_getopt(cli, argc, argv)) > 0)
+        continue;
+    return id == CLI_STOP ? cli->exit_code : -1;
+}
+
+bool cli_verb(int argc, char **argv, const char *verb, int nr_more)
+{
+    return argc == optind + 1 + nr_more && strcmp(argv[optind], verb) == 0;
+}
+
 static bool in_range(const struct cli *cli, const char *option, const char *text, int rc,
                      uint64_t value, uint64_t min, uint64_t max, struct units_text low,
                      struct units_text high)

@@ -60,6 +60,10 @@ struct cli {
 #define CLI_END 0
 #define CLI_STOP (-1)
 int cli_getopt(struct cli *cli, int argc, char **argv);
+/* The same for a command without options of its own. -1: go on; else the exit code. */
+int cli_no_options(struct cli *cli, int argc, char **argv);
+/* Whether the arguments are the verb and nr_more after it, those from argv[optind + 1] on. */
+bool cli_verb(int argc, char **argv, const char *verb, int nr_more);
 
 /* "kvrail get: <text>" and where help is to be had. Returns CLI_USAGE. */
 int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -170,25 +170,6 @@ static int measure(const struct cli *cli, const struct bench_settings *s,
     return CLI_OK;
 }
 
-/* What the outcome means: wrong bytes are an error, and so is a run in which nothing went well. */
-static int judge(const struct bench_result *r)
-{
-    uint64_t ops = 0, errors = 0, unanswered = 0;
-
-    if (bench_corrupt(r))
-        return CLI_ERROR;
-    for (unsigned op = 0; op < BENCH_OPS; op++) {
-        const struct tally *t = &r->tallies[op];
-
-        ops += t->ops;
-        errors += tally_errors(t);
-        unanswered += t->ended[KVR_TIMEOUT] + t->ended[KVR_UNREACHABLE];
-    }
-    if (ops && unanswered == ops)
-        return CLI_UNREACHABLE;
-    return ops && errors == ops ? CLI_ERROR : CLI_OK;
-}
-
 static int run(struct cli *cli, int argc, char **argv)
 {
     struct bench_settings s;
@@ -226,7 +207,7 @@ static int run(struct cli *cli, int argc, char **argv)
             cli_print_json(bench_json("bench", &s, result, url));
         else
             bench_print(&s, result, url);
-        code = judge(result);
+        code = bench_exit_code(result);
     }
     for (uint64_t i = 0; i < s.threads; i++)
         kvr_close(threads[i].client);

@@ -78,15 +78,13 @@ static int drop(struct cli *cli, const char *text)
 
 static int run(struct cli *cli, int argc, char **argv)
 {
-    int id;
+    int code = cli_no_options(cli, argc, argv);
 
-    while ((id = cli_getopt(cli, argc, argv)) > 0)
-        continue;
-    if (id == CLI_STOP)
-        return cli->exit_code;
-    if (argc == optind + 1 && strcmp(argv[optind], "list") == 0)
+    if (code >= 0)
+        return code;
+    if (cli_verb(argc, argv, "list", 0))
         return ctl_show(cli, "client-list", NULL, show);
-    if (argc == optind + 2 && strcmp(argv[optind], "drop") == 0)
+    if (cli_verb(argc, argv, "drop", 1))
         return drop(cli, argv[optind + 1]);
     return cli_usage(cli, "say 'list', or 'drop' and the number of a client");
 }

@@ -2,7 +2,6 @@
 /* `kvrail gpu list`: the devices that move blocks between the cache and clients' memory. One
  * thread. */
 #include <stdio.h>
-#include <string.h>
 
 #include "tools/cli.h"
 #include "tools/ctl.h"
@@ -56,13 +55,11 @@ static void show(const json_t *result)
 
 static int run(struct cli *cli, int argc, char **argv)
 {
-    int id;
+    int code = cli_no_options(cli, argc, argv);
 
-    while ((id = cli_getopt(cli, argc, argv)) > 0)
-        continue;
-    if (id == CLI_STOP)
-        return cli->exit_code;
-    if (argc == optind + 1 && strcmp(argv[optind], "list") == 0)
+    if (code >= 0)
+        return code;
+    if (cli_verb(argc, argv, "list", 0))
         return ctl_show(cli, "gpu-list", NULL, show);
     return cli_usage(cli, "say 'list'");
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Host devices that fail all the time, while two producers load and store, owners go, regions come
- * and go, the arena is being registered and figures are read. What a job says is done has moved its
- * bytes, and each comes back once. At the end the fleet is destroyed in the middle of it. */
+/* Host devices that fail and hang all the time, while two producers load and store, owners go,
+ * regions come and go, the arena is being registered and figures are read. What a job says is done
+ * has moved its bytes, and each comes back once. At the end the fleet is destroyed in the middle of
+ * it. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #define PIECE 1024u
 #define BLOCKS 32u /* of a producer */
 #define POPS 8u
+#define HANG_TIMEOUT_MS 30u
 
 struct producer {
     pthread_t thread;
@@ -135,6 +137,26 @@ static void try_regions(struct rng *rng, uint64_t *nr_regions)
     *nr_regions += rc == 0;
 }
 
+static void harm(struct gpu_device *device, struct rng *rng)
+{
+    if (rng_below(rng, 2) == 0)
+        gpu_host_stall(device, true);
+    else
+        gpu_host_fail_after(device, rng_below(rng, 20), (unsigned)rng_below(rng, 2));
+}
+
+/* One of each, so that none is left to chance. */
+static void harm_first(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct gpu_device_stats stats = {0};
+
+    gpu_host_stall(gpu_fleet_device(fleet, 0), true);
+    gpu_host_fail_after(gpu_fleet_device(fleet, 1), 0, 0);
+    while (!stopped() && gpu_stats(fleet, 0, &stats) == 0 && stats.hangs == 0)
+        nanosleep(&pause, NULL);
+}
+
 /* Of three devices two may be down at a time. */
 static void *meddle(void *arg)
 {
@@ -143,12 +165,12 @@ static void *meddle(void *arg)
     struct rng rng;
 
     rng_seed(&rng, 99);
+    harm_first();
     while (!stopped()) {
         struct timespec pause = {.tv_nsec = (long)rng_below(&rng, 4000000)};
 
         if (rng_below(&rng, 4) == 0)
-            gpu_host_fail_after(gpu_fleet_device(fleet, (unsigned)rng_below(&rng, DEVICES - 1)),
-                                rng_below(&rng, 20), (unsigned)rng_below(&rng, 2));
+            harm(gpu_fleet_device(fleet, (unsigned)rng_below(&rng, DEVICES - 1)), &rng);
         try_regions(&rng, nr_regions);
         for (unsigned i = 0; i < DEVICES; i++)
             if (gpu_stats(fleet, i, &stats) < 0 || stats.registered_bytes > paged.size)
@@ -165,6 +187,7 @@ static void setup(void)
                                         .nr_producers = PRODUCERS,
                                         .jobs_max = BLOCKS,
                                         .batch_bytes = 16 << 10,
+                                        .hang_timeout_ms = HANG_TIMEOUT_MS,
                                         .devices = devices};
     char why[128];
 
@@ -179,14 +202,16 @@ static void setup(void)
         abort();
 }
 
-static uint64_t add_failures(void)
+static void add_failures(uint64_t *failures, uint64_t *hangs)
 {
     struct gpu_device_stats stats;
-    uint64_t failures = 0;
 
-    for (unsigned i = 0; i < DEVICES; i++)
-        failures += gpu_stats(fleet, i, &stats) == 0 ? stats.failures : 0;
-    return failures;
+    for (unsigned i = 0; i < DEVICES; i++) {
+        if (gpu_stats(fleet, i, &stats) < 0)
+            abort();
+        *failures += stats.failures;
+        *hangs += stats.hangs;
+    }
 }
 
 /* They stopped with their jobs in the fleet. */
@@ -200,7 +225,7 @@ static void check_rest(struct producer *producer)
 int main(int argc, char **argv)
 {
     struct timespec duration = {.tv_sec = argc > 1 ? atol(argv[1]) : 3};
-    uint64_t nr_regions = 0, ended[KVR_CANCELED + 1] = {0}, failures;
+    uint64_t nr_regions = 0, ended[KVR_CANCELED + 1] = {0}, failures = 0, hangs = 0;
     pthread_t meddler;
 
     setup();
@@ -217,17 +242,21 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < PRODUCERS; i++)
         pthread_join(producers[i].thread, NULL);
     pthread_join(meddler, NULL);
-    failures = add_failures();
+    add_failures(&failures, &hangs);
     gpu_fleet_destroy(fleet);
     for (unsigned i = 0; i < PRODUCERS; i++) {
         check_rest(&producers[i]);
         for (unsigned k = 0; k <= KVR_CANCELED; k++)
             ended[k] += producers[i].nr_ended[k];
     }
-    printf("%lu done, %lu expired, %lu canceled, %lu without a device, %lu failures, %lu regions\n",
+    printf("%lu done, %lu expired, %lu canceled, %lu without a device, %lu failures, %lu hangs, "
+           "%lu regions\n",
            (unsigned long)ended[KVR_OK], (unsigned long)ended[KVR_EXPIRED],
            (unsigned long)ended[KVR_CANCELED], (unsigned long)ended[KVR_INTERNAL],
-           (unsigned long)failures, (unsigned long)nr_regions);
+           (unsigned long)failures, (unsigned long)hangs, (unsigned long)nr_regions);
     paged_close(&paged);
-    return ended[KVR_OK] > 100 && ended[KVR_CANCELED] && failures > 2 && nr_regions ? 0 : 1;
+    return ended[KVR_OK] > 100 && ended[KVR_CANCELED] && failures > 2 && failures > hangs &&
+                   hangs > 0 && nr_regions
+               ? 0
+               : 1;
 }

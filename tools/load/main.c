@@ -186,25 +186,6 @@ static int parse(struct cli *cli, int argc, char **argv, struct load_settings *s
     return plan_cpus(cli, s) ? -1 : CLI_USAGE;
 }
 
-/* Wrong bytes are an error, and so is a run in which nothing went well. */
-static int judge(const struct load_result *r)
-{
-    uint64_t ops = 0, errors = 0, unanswered = 0;
-
-    if (bench_corrupt(&r->bench))
-        return CLI_ERROR;
-    for (unsigned op = 0; op < BENCH_OPS; op++) {
-        const struct tally *t = &r->bench.tallies[op];
-
-        ops += t->ops;
-        errors += tally_errors(t);
-        unanswered += t->ended[KVR_TIMEOUT];
-    }
-    if (ops && unanswered == ops)
-        return CLI_UNREACHABLE;
-    return ops && errors == ops ? CLI_ERROR : CLI_OK;
-}
-
 static int run(struct cli *cli, int argc, char **argv)
 {
     static struct load_result result; /* too large for a stack */
@@ -228,7 +209,7 @@ static int run(struct cli *cli, int argc, char **argv)
     if (code)
         return code;
     load_report(cli, &s, &result, url);
-    return judge(&result);
+    return bench_exit_code(&result.bench);
 }
 
 static const struct cli_command load = {

@@ -16,7 +16,10 @@
 #include "base/crc32c.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "shm/passing.h"
 #include "shm/words.h"
+
+#define PATIENCE_MS 1000
 
 static void nap(void)
 {
@@ -209,41 +212,21 @@ void near_kill_owner(struct near_server *near)
 
 static bool say(int socket, const void *message, size_t len, const int *fds, unsigned nr_fds)
 {
-    union {
-        struct cmsghdr head;
-        uint8_t bytes[CMSG_SPACE(4 * sizeof(int))];
-    } control = {0};
-    struct iovec iov = {(void *)(uintptr_t)message, len};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (nr_fds > 0) {
-        control.head.cmsg_level = SOL_SOCKET;
-        control.head.cmsg_type = SCM_RIGHTS;
-        control.head.cmsg_len = CMSG_LEN(nr_fds * sizeof(int));
-        memcpy(CMSG_DATA(&control.head), fds, nr_fds * sizeof(int));
-        msg.msg_control = &control;
-        msg.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
-    }
-    return sendmsg(socket, &msg, MSG_NOSIGNAL) == (ssize_t)len;
+    return passing_send(socket, message, len, fds, nr_fds) == (ssize_t)len;
 }
 
+/* *fd: what came along, or -1. Waits, but not for long. */
 static ssize_t hear(int socket, void *message, size_t len, int *fd)
 {
-    union {
-        struct cmsghdr head;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = {message, len};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = &control,
-                         .msg_controllen = sizeof(control)};
-    ssize_t n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    struct pollfd pollfd = {.fd = socket, .events = POLLIN};
+    struct passed came;
+    ssize_t n;
 
-    *fd = -1;
-    if (n > 0 && c && c->cmsg_type == SCM_RIGHTS)
-        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+    poll(&pollfd, 1, PATIENCE_MS);
+    n = passing_receive(socket, message, len, &came);
+    *fd = came.nr ? came.fds[0] : -1;
+    if (came.nr > 1)
+        passing_close(came.fds + 1, came.nr - 1);
     return n;
 }
 
@@ -318,7 +301,6 @@ static void *keep(void *arg)
 
     while (!__atomic_load_n(&near->stop, __ATOMIC_ACQUIRE)) {
         struct pollfd fd = {.fd = near->listener, .events = POLLIN};
-        struct timeval most = {.tv_sec = 1};
         int socket;
 
         if (poll(&fd, 1, 10) <= 0)
@@ -326,7 +308,6 @@ static void *keep(void *arg)
         socket = accept4(near->listener, NULL, NULL, SOCK_CLOEXEC);
         if (socket < 0)
             continue;
-        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
         if (!shake(near, socket))
             close(socket);
     }

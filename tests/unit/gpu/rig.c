@@ -23,9 +23,12 @@ void rig_open(struct rig *rig, const struct rig_options *options)
                                       .jobs_max = RIG_JOBS_MAX,
                                       .batch_bytes = options->batch_bytes,
                                       .batch_wait_us = options->batch_wait_us,
+                                      .hang_timeout_ms = options->hang_timeout_ms,
                                       .devices = rig->devices};
     char why[128];
 
+    if (fleet.hang_timeout_ms == 0)
+        fleet.hang_timeout_ms = RIG_PATIENCE_NS / NS_PER_MS;
     *rig = (struct rig){0};
     for (unsigned i = 0; i < 4; i++)
         rig->devices[i].model_bytes_s = options->bytes_s[i];

@@ -19,6 +19,7 @@ struct rig_options {
     unsigned nr_devices;
     uint64_t bytes_s[4]; /* of the first ones; 0: as fast as memory */
     uint32_t batch_bytes, batch_wait_us;
+    uint32_t hang_timeout_ms;      /* as long as the patience, or tests that stall would race it */
     unsigned nr_blocks, nr_layers; /* 64, 4 */
     uint32_t piece_bytes;          /* 4096; two kinds */
 };

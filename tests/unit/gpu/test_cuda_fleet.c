@@ -109,18 +109,34 @@ static bool await_up(struct bed *bed, uint64_t resets)
     return true;
 }
 
-static void fail_next(void)
+static void *of_the_mock(const char *name)
 {
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-    void *function = library ? dlsym(library, "fake_cuda_fail_after") : NULL;
-    fake_cuda_fail_after_fn *call;
+    void *function = library ? dlsym(library, name) : NULL;
 
     if (!function) {
         printf("the driver here is no mock\n");
         exit(77);
     }
+    return function;
+}
+
+static void fail_next(void)
+{
+    void *function = of_the_mock("fake_cuda_fail_after");
+    fake_cuda_fail_after_fn *call;
+
     memcpy(&call, &function, sizeof(call));
     call(0, 1);
+}
+
+static void hang(int hold)
+{
+    void *function = of_the_mock("fake_cuda_hold");
+    fake_cuda_hold_fn *call;
+
+    memcpy(&call, &function, sizeof(call));
+    call(hold);
 }
 
 static bool a_fleet_works_and_comes_back(struct bed *bed)
@@ -144,11 +160,28 @@ static bool a_fleet_works_and_comes_back(struct bed *bed)
     return true;
 }
 
+/* Nothing says that it failed; it is reset all the same. */
+static bool a_device_that_hangs_is_reset(struct bed *bed)
+{
+    static const struct kvr_conversion as_it_is = {0};
+    struct gpu_device_stats stats;
+
+    hang(1);
+    CHECK(run_all(bed, GPU_LOAD, as_it_is) == KVR_INTERNAL);
+    hang(0);
+    CHECK(await_up(bed, 2));
+    CHECK(gpu_stats(bed->fleet, 0, &stats) == 0 && stats.hangs == 1 && stats.failures == 2);
+    CHECK(there_and_back(bed, 5));
+    return true;
+}
+
 int main(void)
 {
     static const struct gpu_device_options devices[GPU_DEVICES_MAX] = {{.gather_below = 16384}};
-    struct gpu_fleet_options options = {
-        .backend = &gpu_backend_cuda, .nr_producers = 1, .devices = devices};
+    struct gpu_fleet_options options = {.backend = &gpu_backend_cuda,
+                                        .nr_producers = 1,
+                                        .hang_timeout_ms = 1000,
+                                        .devices = devices};
     struct bed bed = {0};
     char why[160];
     bool good;
@@ -159,6 +192,8 @@ int main(void)
     }
     good = a_fleet_works_and_comes_back(&bed);
     printf("%s a fleet works and comes back\n", good ? "ok  " : "FAIL");
+    good = good && a_device_that_hangs_is_reset(&bed);
+    printf("%s a device that hangs is reset\n", good ? "ok  " : "FAIL");
     if (!good)
         return 1; /* jobs may be under way still: leaves all as it is */
     gpu_region_close(bed.fleet, bed.region);

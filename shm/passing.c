@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control messages of sendmsg(2) and recvmsg(2), and whom a socket leads to. */
-#include "controlplane/passing.h"
+/* The control messages of sendmsg(2) and recvmsg(2). No descriptor that comes is lost: it is
+ * handed on or closed. */
+#include "shm/passing.h"
 
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
 
 union control {
     struct cmsghdr head;
@@ -39,7 +35,7 @@ ssize_t passing_send(int fd, const void *bytes, size_t len, const int *fds, unsi
     return n < 0 ? -errno : n;
 }
 
-static void take(struct msghdr *msg, int fds[PASSING_MAX], unsigned *nr)
+static void take(struct msghdr *msg, struct passed *came)
 {
     for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
         size_t bytes = cmsg->cmsg_len - CMSG_LEN(0);
@@ -50,15 +46,17 @@ static void take(struct msghdr *msg, int fds[PASSING_MAX], unsigned *nr)
             int fd;
 
             memcpy(&fd, CMSG_DATA(cmsg) + at, sizeof(fd));
-            if (*nr < PASSING_MAX)
-                fds[(*nr)++] = fd;
-            else
-                close(fd);
+            if (came->nr < PASSING_MAX) {
+                came->fds[came->nr++] = fd;
+                continue;
+            }
+            close(fd);
+            came->cut = true;
         }
     }
 }
 
-ssize_t passing_receive(int fd, void *bytes, size_t size, int fds[PASSING_MAX], unsigned *nr)
+ssize_t passing_receive(int fd, void *bytes, size_t size, struct passed *came)
 {
     union control control;
     struct iovec iov = {.iov_base = bytes, .iov_len = size};
@@ -68,10 +66,12 @@ ssize_t passing_receive(int fd, void *bytes, size_t size, int fds[PASSING_MAX], 
                          .msg_controllen = sizeof(control)};
     ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-    *nr = 0;
+    came->nr = 0;
+    came->cut = false;
     if (n < 0)
         return -errno;
-    take(&msg, fds, nr);
+    came->cut = msg.msg_flags & MSG_CTRUNC;
+    take(&msg, came);
     return msg.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
 }
 
@@ -79,22 +79,4 @@ void passing_close(const int *fds, unsigned nr)
 {
     while (nr-- > 0)
         close(fds[nr]);
-}
-
-int peer_of(int fd, struct peer *peer)
-{
-    struct ucred cred;
-    socklen_t len = sizeof(cred), fd_len = sizeof(peer->pidfd);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return -errno;
-    peer->pid = cred.pid;
-    peer->uid = cred.uid;
-    /* Without it another process may have the number by now. */
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &peer->pidfd, &fd_len) == 0)
-        return 0;
-    if (cred.pid <= 0)
-        return -ESRCH;
-    peer->pidfd = pidfd_open(cred.pid, 0);
-    return peer->pidfd < 0 ? -errno : 0;
 }
