@@ -151,16 +151,21 @@ static void put(const char *key, unsigned which)
     put_len(key, which, MESSAGE_BLOCK);
 }
 
+/* Where byte i of the packed block lies in the region. */
+static uint64_t place_of(unsigned i)
+{
+    unsigned piece = i / message_form.piece_bytes;
+
+    return piece / 2 * message_form.layer_step + piece % 2 * message_form.kind_step +
+           i % message_form.piece_bytes;
+}
+
 /* The packed bytes [from, to) are there, and nothing else was written. */
 static void must_be_there(unsigned which, unsigned from, unsigned to)
 {
     for (unsigned i = from; i < to; i++) {
-        unsigned piece = i / message_form.piece_bytes;
-        uint64_t at = piece / 2 * message_form.layer_step + piece % 2 * message_form.kind_step +
-                      i % message_form.piece_bytes;
-
-        cr_assert_eq(memory[at], byte_of(which, i), "byte %u", i);
-        memory[at] = UNTOUCHED;
+        cr_assert_eq(memory[place_of(i)], byte_of(which, i), "byte %u", i);
+        memory[place_of(i)] = UNTOUCHED;
     }
     for (unsigned i = 0; i < REGION; i++)
         cr_assert_eq(memory[i], UNTOUCHED, "byte %u of the region", i);
@@ -403,13 +408,8 @@ static void fail_in_the_middle(uint64_t pieces)
         uint32_t layers = word >> 32 == like.token ? (uint32_t)word : 0;
 
         cr_assert_geq(layers, last, "progress goes on, never back");
-        for (unsigned i = 0; i < layers * 1024; i++) {
-            unsigned piece = i / 512;
-
-            cr_assert_eq(memory[piece / 2 * message_form.layer_step +
-                                piece % 2 * message_form.kind_step + i % 512],
-                         byte_of((unsigned)pieces, i), "layer %u was told of", i / 1024);
-        }
+        for (unsigned i = 0; i < layers * 1024; i++)
+            cr_assert_eq(memory[place_of(i)], byte_of((unsigned)pieces, i), "layer %u", i / 1024);
         last = layers;
         cr_assert_lt(clock_ns(), end_ns, "no answer");
         turn_once();
@@ -435,6 +435,32 @@ Test(tier, a_device_that_fails_in_the_middle_ends_in_the_right_bytes)
 Test(slow_tier, layers_told_of_before_a_device_fails_were_right)
 {
     fail_in_the_middle(5);
+}
+
+/* Its job has ended well by then, but what it read may have been anything. */
+Test(slow_tier, what_was_read_before_the_memory_was_lost_is_not_believed_after)
+{
+    struct kvr_load_req like = {.word = KVR_NO_WORD};
+    unsigned n = 0, partition = rig_partition(&rig, "key");
+    struct timespec pause = {.tv_nsec = 400000000};
+    struct message message;
+    char other[64];
+
+    rig_key(&rig, "other", partition, &n, other);
+    put(other, 2);
+    put_hot("key", 1);
+    begin(&message, "key", &like);
+    cr_assert(guest_post(&guest, &message));
+    begin(&message, other, &like);
+    message.hdr.floor = message.hdr.seq - 1; /* the first one is not given up */
+    cr_assert(guest_post(&guest, &message));
+    gpu_host_fail_after(gpu_fleet_device(rig.fleet, 0), 12, 0);
+    rig_turn(&rig);
+    nanosleep(&pause, NULL); /* the second one has failed, and the device is back */
+    cr_assert_eq(answer("key"), KVR_TIER_HOST);
+    cr_assert_eq(answer("key"), KVR_TIER_HOST);
+    cr_assert_eq(counter_read(&rig.cores[0]->stats->pool_redone), 1);
+    cr_assert_eq(stats().pins, 0);
 }
 
 Test(slow_tier, a_device_that_fails_while_a_copy_is_made_has_none)
