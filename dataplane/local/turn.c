@@ -200,8 +200,8 @@ bool local_turn(struct core *core)
     unsigned n;
 
     see(port);
-    if (unlikely(port->nr_jobs >
-                 0)) /* also of a client that has gone: its block's way to the pool */
+    /* Also without a client: a block is still on its way to the pool. */
+    if (unlikely(port->nr_jobs > 0))
         moves_take(port);
     if (likely(port->present == 0))
         return false;
