@@ -57,6 +57,24 @@ static void counters_set(json_t *object, const struct gpu_row *row)
     number_set(object, "registered_bytes", &row->registered_bytes);
 }
 
+static void pool_set(json_t *object, const struct gpu_row *row)
+{
+    number_set(object, "pool_size", &row->pool_size);
+    number_set(object, "pool_used", &row->pool_used);
+    number_set(object, "pool_slots", &row->pool_slots);
+    number_set(object, "pool_ready", &row->pool_ready);
+    number_set(object, "pool_loading", &row->pool_loading);
+    number_set(object, "pool_pins", &row->pool_pins);
+    number_set(object, "pool_hits", &row->pool_hits);
+    number_set(object, "pool_hit_bytes", &row->pool_hit_bytes);
+    number_set(object, "pool_loads", &row->pool_loads);
+    number_set(object, "pool_loads_failed", &row->pool_loads_failed);
+    number_set(object, "pool_evictions", &row->pool_evictions);
+    number_set(object, "pool_forgotten", &row->pool_forgotten);
+    number_set(object, "pool_lost", &row->pool_lost);
+    number_set(object, "pool_no_slot", &row->pool_no_slot);
+}
+
 static void rates_set(json_t *object, const struct gpu_reading *before,
                       const struct gpu_reading *now)
 {
@@ -86,6 +104,7 @@ json_t *gpus_build(const struct kvraild *kvraild)
             continue;
         object = identity_build(i, state, row);
         counters_set(object, row);
+        pool_set(object, row);
         rates_set(object, &rates->before.gpus[i], &rates->now.gpus[i]);
         json_array_append_new(array, object);
     }

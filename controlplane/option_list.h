@@ -105,6 +105,15 @@
       "Devices that the host's CPUs pose as, each with threads of its own.")                       \
     X(gpu_batch, SIZE, "4MiB", 64 * KIB, GIB, NULL, DATAPLANE, "gpu",                              \
       "Most bytes given to a device and not yet moved; what is urgent waits for so much.")         \
+    X(gpu_pool, SIZE, "0", 0, 1024 * GIB, NULL, DATAPLANE, "gpu",                                  \
+      "Memory of each device for copies of blocks that are loaded again and again, so that they "  \
+      "need not come over the bus; 0 = none. With gpu: host it is the host's memory and wins "     \
+      "nothing: for tests. Where auto finds no CUDA device there is no pool.")                     \
+    X(gpu_pool_blocks, SIZES, "256KiB,1MiB,2MiB,4MiB", 256, 64 * MIB, NULL, DATAPLANE, "gpu",      \
+      "Sizes of its slots, at most 8: each has the same share of gpu_pool, a block takes the "     \
+      "smallest slot that holds it. Best is the one size that the blocks have.")                   \
+    X(gpu_pool_promote_hits, NUMBER, "2", 1, 1000000, NULL, DATAPLANE, "gpu",                      \
+      "From so many loads on a block is copied to gpu_pool.")                                      \
     X(control_socket, PATH, "", 0, 107, NULL, 0, "process",                                        \
       "Unix socket for the kvrail command; empty = /run/kvrail.sock for root, else kvrail.sock "   \
       "in XDG_RUNTIME_DIR, else /tmp/kvrail-UID.sock.")                                            \

@@ -253,6 +253,78 @@ static int parse_cpus(const char *given, struct option_value *value, char *why, 
     return 0;
 }
 
+/* Each size of a list; 0: there is none any more, or text is no such list. */
+static uint64_t size_next(const char **text)
+{
+    char word[32];
+    size_t len = strcspn(*text, ",");
+    uint64_t bytes = 0;
+
+    if (len == 0 || len >= sizeof(word))
+        return 0;
+    memcpy(word, *text, len);
+    word[len] = '\0';
+    if (!quantity_parse(word, size_units, &bytes))
+        return 0;
+    *text += len;
+    if (**text == ',' && (*text)[1])
+        ++*text;
+    return bytes;
+}
+
+unsigned size_list_parse(const char *text, uint64_t sizes[SIZES_MAX])
+{
+    unsigned nr = 0;
+
+    for (; *text; nr++) {
+        if (nr == SIZES_MAX)
+            return 0;
+        sizes[nr] = size_next(&text);
+        if (sizes[nr] == 0 || (nr > 0 && sizes[nr] <= sizes[nr - 1]))
+            return 0;
+    }
+    return nr;
+}
+
+/* formatted: 1KiB, else 1024. */
+static void sizes_text(const uint64_t *sizes, unsigned nr, bool formatted, char *text, size_t size)
+{
+    size_t used = 0;
+    char word[32];
+
+    text[0] = '\0';
+    for (unsigned i = 0; i < nr && used < size; i++) {
+        snprintf(word, sizeof(word), "%llu", (unsigned long long)sizes[i]);
+        if (formatted)
+            size_format(sizes[i], word, sizeof(word));
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "," : "", word);
+    }
+}
+
+static int parse_sizes(const struct option_row *option, const char *given,
+                       struct option_value *value, char *why, size_t size)
+{
+    uint64_t sizes[SIZES_MAX];
+    unsigned nr = size_list_parse(given, sizes);
+
+    if (nr == 0) {
+        snprintf(why, size, "is not a list of at most %u sizes, the smallest first, such as %s",
+                 SIZES_MAX, "256KiB,2MiB");
+        return -EINVAL;
+    }
+    for (unsigned i = 0; i < nr; i++)
+        if (sizes[i] < option->min || sizes[i] > option->max || sizes[i] % option->min != 0) {
+            snprintf(why, size, "holds a size that is %s",
+                     sizes[i] < option->min   ? "too small"
+                     : sizes[i] > option->max ? "too large"
+                                              : "no multiple of 256");
+            return -EINVAL;
+        }
+    value->number = sizes[nr - 1];
+    sizes_text(sizes, nr, true, value->text, sizeof(value->text));
+    return 0;
+}
+
 int option_parse(const struct option_row *option, const char *given, struct option_value *value,
                  char *why, size_t why_size)
 {
@@ -274,6 +346,8 @@ int option_parse(const struct option_row *option, const char *given, struct opti
         return parse_address(option, given, value, why, why_size);
     case OPTION_CPUS:
         return parse_cpus(given, value, why, why_size);
+    case OPTION_SIZES:
+        return parse_sizes(option, given, value, why, why_size);
     }
     abort();
 }
@@ -325,13 +399,23 @@ void option_allowed(const struct option_row *option, char *text, size_t size)
     case OPTION_CPUS:
         snprintf(text, size, "CPU numbers and ranges below %u, or empty", CPUS_MAX);
         return;
+    case OPTION_SIZES:
+        number_format(OPTION_SIZE, option->min, min, sizeof(min));
+        number_format(OPTION_SIZE, option->max, max, sizeof(max));
+        snprintf(text, size, "1 to %u rising sizes of %s to %s", SIZES_MAX, min, max);
+        return;
     }
 }
 
 void option_wire(const struct option_row *option, const struct option_value *value, char *text,
                  size_t size)
 {
+    uint64_t sizes[SIZES_MAX];
+
     switch (option->type) {
+    case OPTION_SIZES:
+        sizes_text(sizes, size_list_parse(value->text, sizes), false, text, size);
+        return;
     case OPTION_SIZE:
     case OPTION_NUMBER:
     case OPTION_DURATION:

@@ -14,5 +14,9 @@ void size_format(uint64_t bytes, char *text, size_t size);
 /* "60s", "1500ms". */
 void duration_format(uint64_t ms, char *text, size_t size);
 
+/* A list such as "256KiB,2MiB", each more than the one before. How many, 0: it is no such list. */
+#define SIZES_MAX 8u
+[[nodiscard]] unsigned size_list_parse(const char *text, uint64_t sizes[SIZES_MAX]);
+
 /* The CPUs of a list such as "1-2,5", each < max; set may be NULL. How many, or -EINVAL. */
 int cpus_parse(const char *text, unsigned max, bool *set);

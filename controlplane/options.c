@@ -114,10 +114,12 @@ const char *option_nearest(const char *typed)
 const char *option_type_name(enum option_type type)
 {
     static const char *const names[] = {
-        [OPTION_SIZE] = "size",         [OPTION_NUMBER] = "number", [OPTION_DURATION] = "duration",
-        [OPTION_TEXT] = "text",         [OPTION_PATH] = "path",     [OPTION_FLAG] = "flag",
-        [OPTION_CHOICE] = "choice",     [OPTION_IPV4] = "address",  [OPTION_IPV6] = "address",
-        [OPTION_CPUS] = "list of CPUs",
+        [OPTION_SIZE] = "size",           [OPTION_NUMBER] = "number",
+        [OPTION_DURATION] = "duration",   [OPTION_TEXT] = "text",
+        [OPTION_PATH] = "path",           [OPTION_FLAG] = "flag",
+        [OPTION_CHOICE] = "choice",       [OPTION_IPV4] = "address",
+        [OPTION_IPV6] = "address",        [OPTION_CPUS] = "list of CPUs",
+        [OPTION_SIZES] = "list of sizes",
     };
     return names[type];
 }

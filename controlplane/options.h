@@ -22,7 +22,8 @@ enum option_type {
     OPTION_CHOICE, /* number: index into choices */
     OPTION_IPV4,   /* with prefix length, or empty */
     OPTION_IPV6,
-    OPTION_CPUS, /* number: how many */
+    OPTION_CPUS,  /* number: how many */
+    OPTION_SIZES, /* of min .. max bytes, rising; number: the last one */
 };
 
 enum option_source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_FLAG, SOURCE_LIVE };

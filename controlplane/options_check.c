@@ -169,6 +169,27 @@ static void check_arena_file(const struct options *options, struct faults *fault
         faults_add(faults, "arena_file: '%s' is no absolute path", path);
 }
 
+/* Whether the devices have so much is known when they are open: dataplane/pools.c. */
+static void check_gpu_pool(const struct options *options, struct faults *faults)
+{
+    uint64_t bytes = options_number(options, OPT_gpu_pool), sizes[SIZES_MAX];
+    uint64_t workers = options_number(options, OPT_workers);
+    unsigned nr = size_list_parse(options_text(options, OPT_gpu_pool_blocks), sizes);
+    uint64_t share = nr > 0 && workers > 0 ? bytes / workers / nr : 0;
+
+    if (bytes == 0)
+        return;
+    if (strcmp(options_text(options, OPT_gpu), "off") == 0)
+        faults_add(faults, "gpu_pool: %s, and gpu is off: there is no device to have it",
+                   options_text(options, OPT_gpu_pool));
+    if (nr > 0 && share < sizes[nr - 1])
+        faults_add(faults,
+                   "gpu_pool: %s is too small: each of %llu workers has a share for each of %u "
+                   "sizes of gpu_pool_blocks, and one block of %.1f MiB must fit it",
+                   options_text(options, OPT_gpu_pool), (unsigned long long)workers, nr,
+                   (double)sizes[nr - 1] / (double)MIB);
+}
+
 void options_check(const struct options *options, struct faults *faults)
 {
     check_memory(options, faults);
@@ -178,4 +199,5 @@ void options_check(const struct options *options, struct faults *faults)
     check_device(options, faults);
     check_sockets(options, faults);
     check_arena_file(options, faults);
+    check_gpu_pool(options, faults);
 }

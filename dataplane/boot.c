@@ -23,6 +23,7 @@
 #include "dataplane/gpus.h"
 #include "dataplane/local/local.h"
 #include "dataplane/note.h"
+#include "dataplane/pools.h"
 #include "shm/evict.h"
 #include "shm/populate.h"
 #include "shm/reclaim.h"
@@ -294,20 +295,26 @@ static int start_cores(struct dataplane *d, struct fault *fault)
     return 0;
 }
 
+/* No core runs any more; when it returns, no device touches a block. */
+static void stop_gpu(struct dataplane *d)
+{
+    pools_quiet(d->cores, d->nr_cores);
+    local_set_fleet(d->local, NULL);
+    pools_stop(d->cores, d->nr_cores);
+    gpus_stop(d->fleet, &d->arena);
+    d->fleet = NULL;
+}
+
 static int start_gpu(struct dataplane *d, struct fault *fault)
 {
     int rc = gpus_start(&d->settings, &d->arena, d->nr_cores, &d->fleet, fault);
 
     local_set_fleet(d->local, d->fleet);
+    if (rc == 0 && gpus_take_pool(&d->settings, d->fleet))
+        rc = pools_start(&d->settings, d->fleet, d->cores, d->nr_cores, fault);
+    if (rc && d->fleet)
+        stop_gpu(d);
     return rc;
-}
-
-/* No core runs any more; when it returns, no device touches a block. */
-static void stop_gpu(struct dataplane *d)
-{
-    local_set_fleet(d->local, NULL);
-    gpus_stop(d->fleet, &d->arena);
-    d->fleet = NULL;
 }
 
 static int start_traffic(struct dataplane *d, struct fault *fault)
@@ -567,6 +574,7 @@ void dataplane_serve(struct dataplane *d)
         local_tick(d->local, now, client_gone, NULL);
         local_regions_tick(d->local, region_gone, NULL);
         gpus_tell(d->fleet, &d->arena);
+        pools_tell(d->cores, d->nr_cores, &d->arena);
         if (now - looked_ns < LINK_LOOK_MS * NS_PER_MS)
             continue;
         looked_ns = now;

@@ -52,6 +52,8 @@ struct core {
     struct handoff *handoff; /* shared by all cores; its rings are SPSC */
     const struct cookie_keys *cookies;
     struct cookie_cache *cookie_cache;
+    struct pool *pool;               /* of its partitions' blocks (pools.h); NULL: none. Main thread
+                                      * writes while the core does not run */
     struct live_settings *live;      /* main thread publishes; core_tick loads it */
     const struct live_settings *now; /* live as of this turn */
     struct request *parked, **parked_tail;

@@ -68,6 +68,24 @@ int gpus_start(const struct settings *settings, struct arena *arena, unsigned nr
     return 0;
 }
 
+static bool is_host(const struct gpu_device_info *info)
+{
+    return strncmp(info->where, "host:", 5) == 0;
+}
+
+bool gpus_take_pool(const struct settings *settings, struct gpu_fleet *fleet)
+{
+    struct gpu_device_stats stats;
+
+    if (settings->gpu_pool == 0)
+        return false;
+    if (fleet && (strcmp(settings->gpu, "auto") != 0 || gpu_stats(fleet, 0, &stats) < 0 ||
+                  !is_host(&stats.info)))
+        return true;
+    note("gpu_pool: there is no CUDA device, and so no pool");
+    return false;
+}
+
 void gpus_stop(struct gpu_fleet *fleet, struct arena *arena)
 {
     if (!fleet)
@@ -78,9 +96,7 @@ void gpus_stop(struct gpu_fleet *fleet, struct arena *arena)
 
 static void tell_texts(struct gpu_row *row, const struct gpu_device_info *info)
 {
-    bool host = strncmp(info->where, "host:", 5) == 0;
-
-    snprintf(row->backend, sizeof(row->backend), "%s", host ? "host" : "cuda");
+    snprintf(row->backend, sizeof(row->backend), "%s", is_host(info) ? "host" : "cuda");
     snprintf(row->where, sizeof(row->where), "%s", info->where);
     snprintf(row->name, sizeof(row->name), "%s", info->name);
     row->numa_node = info->numa_node;

@@ -76,6 +76,9 @@ enum idle_policy { IDLE_SPIN, IDLE_PAUSE, IDLE_SLEEP };
     X(text, gpu, "auto", 0)  /* off, auto, host, cuda */                                           \
     X(number, gpu_host_devices, 1, 0)                                                              \
     X(number, gpu_batch, 4u << 20, 0) /* bytes given to a copy engine at once */                   \
+    X(number, gpu_pool, 0, 0)         /* bytes on each device, of all cores together; 0 = none */  \
+    X(text, gpu_pool_blocks, "262144,1048576,2097152,4194304", 0) /* bytes; smallest first */      \
+    X(number, gpu_pool_promote_hits, 2, 0)                                                         \
     X(text, log_level, "info", 1)
 
 #define SETTING_TEXT_MAX 256

@@ -213,6 +213,14 @@ static void counters_copy(uint64_t *to, const uint64_t *from, size_t bytes)
         to[i] = counter_read(&from[i]);
 }
 
+uint64_t pool_bytes(const struct pool *pool)
+{
+    uint64_t bytes = 0;
+
+    (void)slots_of(&pool->options, &bytes);
+    return bytes;
+}
+
 int pool_stats(const struct pool *pool, unsigned device, struct pool_stats *stats)
 {
     const struct pool_device *at = device_numbered(pool, device);

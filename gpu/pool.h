@@ -137,6 +137,8 @@ struct pool_totals {
     uint64_t too_large, busy, stale;      /* loads refused */
     uint64_t pins_refused, pins_released; /* too many; with their holder */
 };
+/* Bytes of all slots of a device. */
+uint64_t pool_bytes(const struct pool *pool);
 /* -ENODEV. Any thread. */
 int pool_stats(const struct pool *pool, unsigned device, struct pool_stats *stats);
 void pool_totals(const struct pool *pool, struct pool_totals *totals);

@@ -116,6 +116,8 @@ void block_retire(struct partition *partition, uint32_t block, enum unlink_cause
     counter_add(&partition->header->items, -1ull);
     counter_add(&partition->header->value_bytes, -(uint64_t)desc->value_len);
     count_cause(partition->header, desc, cause);
+    if (unlikely(partition->unlinked))
+        partition->unlinked(partition->unlinked_context, block_reference(partition, block));
     block_await(partition, block);
 }
 

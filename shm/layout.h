@@ -57,6 +57,11 @@ struct gpu_row {
     uint64_t load_bytes, store_bytes, move_bytes, outstanding_bytes;
     uint64_t load_busy_ns, store_busy_ns;
     uint64_t batches, pieces, failures, resets, registered_bytes;
+    /* Of the pools in its memory (gpu/pool.h), all cores together. */
+    uint64_t pool_size, pool_used; /* bytes; used: of the blocks in it */
+    uint64_t pool_slots, pool_ready, pool_loading, pool_pins;
+    uint64_t pool_hits, pool_hit_bytes, pool_loads, pool_loads_failed;
+    uint64_t pool_evictions, pool_forgotten, pool_lost, pool_no_slot;
     uint64_t written_ns; /* clock_ns() */
 };
 
@@ -178,8 +183,8 @@ _Static_assert(sizeof(struct block_desc) == CACHE_LINE, "a descriptor is one cac
 _Static_assert(sizeof(struct block_meta) == 16, "block_meta");
 _Static_assert(sizeof(struct chunk_entry) == 8, "chunk_entry");
 _Static_assert(sizeof(struct part_header) == 192, "part_header");
-_Static_assert(sizeof(struct gpu_row) == 296, "gpu_row");
-_Static_assert(sizeof(struct superblock) == 232 + GPU_ROWS * 296, "superblock");
+_Static_assert(sizeof(struct gpu_row) == 408, "gpu_row");
+_Static_assert(sizeof(struct superblock) == 232 + GPU_ROWS * 408, "superblock");
 
 /* A reference as it travels: generation in the high half, descriptor (partition * nr_blocks +
  * index) in the low half. Never 0, since generations start at 1. */

@@ -399,6 +399,17 @@ void partition_pin(struct partition *partition, uint32_t block)
     counter_add(&partition->pinned, 1);
 }
 
+bool partition_pin_ref(struct partition *partition, uint64_t ref)
+{
+    uint32_t block = (uint32_t)ref - partition->number * partition->nr_blocks;
+
+    if (block >= partition->nr_blocks || block_reference(partition, block) != ref ||
+        desc_of(partition, block)->state != BLOCK_SEALED)
+        return false;
+    partition_pin(partition, block);
+    return true;
+}
+
 void partition_unpin(struct partition *partition, uint32_t block)
 {
     /* Pairs with the acquire in block_is_pinned. The total first: it never counts more given back
@@ -415,6 +426,13 @@ uint64_t partition_pinned(const struct partition *partition)
 }
 
 /* The rest of a turn. */
+
+void partition_watch(struct partition *partition, void (*unlinked)(void *context, uint64_t ref),
+                     void *context)
+{
+    partition->unlinked = unlinked;
+    partition->unlinked_context = context;
+}
 
 bool partition_poll(struct partition *partition, uint32_t now_ms)
 {

@@ -119,6 +119,14 @@ void partition_pin(struct partition *partition, uint32_t block);
 void partition_unpin(struct partition *partition, uint32_t block);
 uint64_t partition_pinned(const struct partition *partition); /* pins held now */
 
+/* From now on unlinked is called, in the middle of what unlinks it, for each sealed block that
+ * goes: overwritten, deleted, evicted or expired. It may pin and unpin, and call nothing else here.
+ * NULL: nobody wants to know. */
+void partition_watch(struct partition *partition, void (*unlinked)(void *context, uint64_t ref),
+                     void *context);
+/* The sealed block of that reference, pinned; false: it is not sealed any more. Owner core. */
+[[nodiscard]] bool partition_pin_ref(struct partition *partition, uint64_t ref);
+
 /* Background work of one loop turn, bounded: takes back what the reclaimer released, expires
  * blocks, evicts ahead. Returns whether anything was done. */
 bool partition_poll(struct partition *partition, uint32_t now_ms);

@@ -50,6 +50,8 @@ struct partition {
     struct policy *policy;
     struct reclaim_lane *lane;
     const struct reclaimer *reclaimer;
+    void (*unlinked)(void *context, uint64_t ref); /* partition_watch */
+    void *unlinked_context;
     unsigned number;
     uint32_t nr_blocks, nr_words; /* of the bitmaps */
     uint32_t now_ms;              /* of the last call that said it */

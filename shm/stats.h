@@ -47,7 +47,10 @@
     X(local_dropped, "replies dropped because the client's ring was full")                         \
     X(local_accesses, "hits that local clients told of")                                           \
     X(local_accesses_lost, "of theirs, overwritten before they were read, or no block any more")   \
-    X(local_places, "places of local clients now open")
+    X(local_places, "places of local clients now open")                                            \
+    X(pool_served, "LOAD operations served from a copy in GPU memory")                             \
+    X(pool_redone, "of those tried, done again from host memory: the copy was lost with its "      \
+                   "device")
 
 /* Why a packet or datagram was dropped without, or answered with, an error. X(name, help) */
 #define DROP_LIST(X)                                                                               \

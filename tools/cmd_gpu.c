@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `kvrail gpu list`: the devices that move blocks between the cache and clients' memory. One
- * thread. */
+/* `kvrail gpu list`: the devices that move blocks between the cache and clients' memory, and what
+ * is in the pools in their own memory. One thread. */
 #include <stdio.h>
 
 #include "tools/cli.h"
@@ -43,14 +43,58 @@ static void show_rows(const json_t *gpus)
     table_destroy(table);
 }
 
+static void pool_show(struct table *table, const json_t *row)
+{
+    table_row(table, "%llu\t%s\t%s\t%llu\t%llu\t%llu\t%llu\t%s\t%llu\t%llu\t%llu\t%llu\t%llu\t%llu",
+              (unsigned long long)ctl_number(row, "gpu"),
+              units_bytes(ctl_number(row, "pool_size")).s,
+              units_bytes(ctl_number(row, "pool_used")).s,
+              (unsigned long long)ctl_number(row, "pool_slots"),
+              (unsigned long long)ctl_number(row, "pool_ready"),
+              (unsigned long long)ctl_number(row, "pool_loading"),
+              (unsigned long long)ctl_number(row, "pool_hits"),
+              units_bytes(ctl_number(row, "pool_hit_bytes")).s,
+              (unsigned long long)ctl_number(row, "pool_loads"),
+              (unsigned long long)ctl_number(row, "pool_loads_failed"),
+              (unsigned long long)ctl_number(row, "pool_evictions"),
+              (unsigned long long)ctl_number(row, "pool_forgotten"),
+              (unsigned long long)ctl_number(row, "pool_lost"),
+              (unsigned long long)ctl_number(row, "pool_no_slot"));
+}
+
+static void show_pools(const json_t *gpus)
+{
+    struct table *table = table_create(
+        ">gpu|>pool|>used|>slots|>copies|>loading|>hits|>hit bytes|>promoted|>failed|>evicted|"
+        ">forgotten|>lost|>no slot");
+    bool any = false;
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(gpus, i, row)
+    {
+        if (ctl_number(row, "pool_size") == 0)
+            continue;
+        pool_show(table, row);
+        any = true;
+    }
+    if (any) {
+        printf("\n");
+        table_print(table, stdout);
+    }
+    table_destroy(table);
+}
+
 static void show(const json_t *result)
 {
     const json_t *gpus = json_object_get(result, "gpus");
 
     if (json_array_size(gpus) == 0)
         printf("no devices (gpu: %s)\n", ctl_text(result, "setting"));
-    else
+    else {
         show_rows(gpus);
+        show_pools(gpus);
+    }
 }
 
 static int run(struct cli *cli, int argc, char **argv)

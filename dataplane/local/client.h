@@ -76,6 +76,12 @@ enum move_stage {
     MOVE_SUMS,  /* the copy worker's */
 };
 
+enum move_tier {
+    MOVE_FROM_ARENA,
+    MOVE_FROM_POOL,   /* has a pin there */
+    MOVE_WAS_IN_POOL, /* came from there, and the pin is given back */
+};
+
 /* A block on its way between the arena and a region. The core's own, but for what the fleet or the
  * copy worker have meanwhile. */
 struct move {
@@ -89,6 +95,9 @@ struct move {
     uint16_t partition;
     uint8_t idx;
     uint8_t stage; /* enum move_stage */
+    uint8_t tier;  /* enum move_tier */
+    uint32_t lost; /* in the pool: gpu_region_lost() of what was pinned */
+    uint64_t pin;
 };
 
 /* A partition's rings as its owner sees them. The indexes are its own: the shared ones are written
@@ -151,7 +160,7 @@ struct port {
     uint64_t serving;            /* of them, those that do not leave */
     unsigned next;               /* client whose turn it is first */
     unsigned next_access;        /* whose access rings are looked at */
-    unsigned nr_jobs;            /* the fleet's */
+    unsigned nr_jobs;            /* the fleet's, its pool's with them */
     struct spsc copies;          /* to the copy worker: struct store * */
     cache_aligned uint64_t seen; /* atomic */
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "dataplane/local/client.h"
+#include "dataplane/local/tier.h"
 #include "dataplane/local/turn.h"
 #include "dataplane/ops.h"
 #include "gpu/fleet.h"
@@ -104,6 +105,7 @@ static void push(struct port *port, struct move *move)
     port->nr_jobs++;
 }
 
+/* Fills in all that LOAD and SAVE have in common. */
 static void begin(struct core *core, struct side *side, struct move *move,
                   const struct request *request, const struct request_op *op,
                   const struct wanted *wanted, struct region *region, uint32_t block)
@@ -130,7 +132,6 @@ static void begin(struct core *core, struct side *side, struct move *move,
     move->stage = MOVE_READY;
     side->nr_moves++;
     *mark_of(request, move->idx) = (uint8_t)(move - side->moves + 1);
-    push((struct port *)core->local, move);
 }
 
 /* Lets go of the block, but of one that was sealed. */
@@ -138,6 +139,7 @@ static void end(struct core *core, struct side *side, struct move *move, bool se
 {
     struct partition *partition = core->partitions[move->partition];
 
+    tier_leave((struct port *)core->local, move);
     if (!saves(move))
         partition_unpin(partition, move->block);
     else if (!sealed)
@@ -233,9 +235,12 @@ static int loaded(struct core *core, struct side *side, struct move *move,
                                .tier = KVR_TIER_HOST};
     enum kvr_status status = status_of(&move->job);
 
+    if (move->tier == MOVE_WAS_IN_POOL)
+        rep.tier = KVR_TIER_GPU;
     end(core, side, move, false);
     if (status != KVR_OK)
         return op_say(answer, op, status);
+    counter_add(&core->stats->pool_served, rep.tier == KVR_TIER_GPU);
     counter_add(&core->stats->value_bytes_out, rep.value_len);
     answer_record(answer, op, KVR_OK, &rep, sizeof(rep));
     return KVR_OK;
@@ -258,6 +263,7 @@ static enum kvr_status begin_load(struct core *core, const struct request *reque
                                   const struct request_op *op, struct region *region)
 {
     struct side *side = request_side(core, request);
+    struct port *port = (struct port *)core->local;
     struct wanted wanted;
     enum kvr_status status;
     struct block_view view;
@@ -288,6 +294,9 @@ static enum kvr_status begin_load(struct core *core, const struct request *reque
     if (req.word != KVR_NO_WORD)
         move->word = &side->client->segment.words[req.word];
     begin(core, side, move, request, op, &wanted, region, view.block);
+    if (core->pool)
+        tier_begin(port, move, &view);
+    push(port, move);
     return KVR_OK;
 }
 
@@ -378,6 +387,7 @@ static enum kvr_status begin_save(struct core *core, const struct request *reque
     }
     *move = (struct move){.job = {.direction = GPU_STORE}};
     begin(core, side, move, request, op, &wanted, region, block);
+    push((struct port *)core->local, move);
     return KVR_OK;
 }
 
@@ -401,7 +411,10 @@ void moves_take(struct port *port)
     for (unsigned i = 0; i < n; i++) {
         struct move *move = jobs[i]->user;
 
-        move->stage = MOVE_ENDED;
+        if (tier_take(port, jobs[i]))
+            continue;
+        if (move->tier != MOVE_FROM_POOL || tier_end(port, move))
+            move->stage = MOVE_ENDED;
     }
     port->nr_jobs -= n;
     if (port->nr_jobs > 0 || n > 0)
@@ -413,7 +426,8 @@ static void tell_progress(struct move *move)
     /* Pairs with the fleet's release: the bytes of these layers are there. */
     uint32_t layers = __atomic_load_n(&move->job.layers_done, __ATOMIC_ACQUIRE);
 
-    if (layers == move->shown)
+    /* Done again, it begins with the first one again. */
+    if (layers <= move->shown || !tier_holds(move))
         return;
     move->shown = layers;
     /* Pairs with the client's acquire. */

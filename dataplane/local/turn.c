@@ -200,10 +200,11 @@ bool local_turn(struct core *core)
     unsigned n;
 
     see(port);
+    /* Also without a client: a block is still on its way to the pool. */
+    if (unlikely(port->nr_jobs > 0))
+        moves_take(port);
     if (likely(port->present == 0))
         return false;
-    if (port->nr_jobs > 0)
-        moves_take(port);
     tend(port);
     n = rings_ops.rx(&port->transport, core->now_ns, requests, BURST);
     if (n > 0) {

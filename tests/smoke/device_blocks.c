@@ -3,7 +3,7 @@
  * IPC handle, or by the descriptor of a VMM allocation. Blocks are stored from there and loaded to
  * other places; then every byte of the memory is compared with what must be there.
  *
- *   device_blocks URL
+ *   device_blocks URL [LOADS]   loads them so often, 1 unless said, with a pause between
  * Exit code 0: all as it must be; 77: no CUDA device here; 1: not, with a line that says what. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@
 #define SIZE (LAYERS * LAYER_STEP)
 #define BLOCKS 6u
 #define UNTOUCHED 0xeeu
+#define PAUSE_US 100000u
 
 static const struct kvr_form form = {.nr_layers = LAYERS,
                                      .nr_kinds = 2,
@@ -105,8 +106,28 @@ static void must(enum kvr_status status, const char *what)
         fail(what, kvr_status_text(status));
 }
 
+/* To other places each time. */
+static void load(struct kvr_client *client, struct kvr_transfer *transfer, uint64_t *offs,
+                 unsigned time)
+{
+    memset(wanted, UNTOUCHED, SIZE);
+    if (gpu_backend_cuda.write(device, memory.address, wanted, SIZE) < 0)
+        fail("device 0", "cannot be written");
+    for (unsigned b = 0; b < BLOCKS; b++)
+        offs[b] = (uint64_t)(b * 7 + 1 + time) % SLOTS * PIECE;
+    expect_blocks(offs);
+    if (time > 0)
+        usleep(PAUSE_US);
+    transfer->private_state = NULL;
+    must(kvr_load(client, transfer), "load");
+    if (transfer->prefix != BLOCKS)
+        fail("load", "less than all");
+    must_be_so("after the load");
+}
+
 int main(int argc, char **argv)
 {
+    unsigned nr_loads = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
     static const struct kvr_key keys[BLOCKS] = {{"device/0", 8}, {"device/1", 8}, {"device/2", 8},
                                                 {"device/3", 8}, {"device/4", 8}, {"device/5", 8}};
     struct kvr_transfer transfer = {
@@ -114,7 +135,7 @@ int main(int argc, char **argv)
     uint64_t offs[BLOCKS];
     struct kvr_client *client;
 
-    if (argc != 2)
+    if (argc < 2)
         return 2;
     open_device();
     must(kvr_open(argv[1], NULL, &client), "open");
@@ -128,16 +149,8 @@ int main(int argc, char **argv)
     must(kvr_store(client, &transfer), "store");
     must_be_so("after the store");
 
-    memset(wanted, UNTOUCHED, SIZE);
-    if (gpu_backend_cuda.write(device, memory.address, wanted, SIZE) < 0)
-        fail("device 0", "cannot be written");
-    for (unsigned b = 0; b < BLOCKS; b++)
-        offs[b] = (uint64_t)(b * 7 + 1) % SLOTS * PIECE;
-    expect_blocks(offs);
-    must(kvr_load(client, &transfer), "load");
-    if (transfer.prefix != BLOCKS)
-        fail("load", "less than all");
-    must_be_so("after the load");
+    for (unsigned i = 0; i < nr_loads; i++)
+        load(client, &transfer, offs, i);
     must(kvr_region_forget(client, transfer.region), "forget");
     kvr_close(client);
     gpu_backend_cuda.free(device, &memory);

@@ -4,7 +4,7 @@
 # device if there is one, else on the mock of the driver (tests/fixture/cuda).
 . "$(dirname "$0")/init.sh"
 
-blocks() { "$SMOKE_DEVICE_BLOCKS" "shm://$work/control.local.sock"; }
+blocks() { "$SMOKE_DEVICE_BLOCKS" "shm://$work/control.local.sock" "$@"; }
 
 code=0
 out=$("$SMOKE_DEVICE_BLOCKS" shm://nowhere) || code=$?
@@ -24,6 +24,16 @@ wait_for 5 eval "kv --json gpu list | jq -e '.gpus[0].load_bytes > 0' > /dev/nul
 kill -KILL "$(dataplane_pid)"
 wait_for 10 running_dataplane || fail "no dataplane after it was killed"
 expect 0 blocks
+stop_server
+
+# Copies in the device's own memory: the third and fourth load of 6 blocks come from there.
+start_server cache_size=64MiB gpu=cuda gpu_pool=16MiB gpu_pool_blocks=512KiB
+expect 0 blocks 4
+echo "$out"
+wait_for 5 eval "kv --json gpu list | jq -e '[.gpus[].pool_hits] | add == 12' > /dev/null"
+expect 0 kv gpu list
+echo "$out"
+same "$(kv --json gpu list | jq '[.gpus[].pool_loads] | add')" 6 "blocks promoted"
 stop_server
 
 if [ -n "${LD_LIBRARY_PATH:-}" ]; then

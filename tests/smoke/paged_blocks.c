@@ -9,6 +9,7 @@
  *   paged_blocks URL partial N    layers 8 to 15 of N blocks
  *   paged_blocks URL refused      what must be refused, with which status
  *   paged_blocks URL again MS     loads and stores for so long, whatever dies meanwhile
+ *   paged_blocks URL reload MS    loads what is stored, again and again, whatever dies meanwhile
  * Exit code 0: all as it must be; 1: not, with a line that says what. */
 #include <fcntl.h>
 #include <stdio.h>
@@ -311,12 +312,38 @@ static void again(unsigned ms)
     printf("%u loads of 8 blocks went well, %u did not\n", ok, failed);
 }
 
+/* As again, but for the stores: what is loaded so often may come from anywhere. */
+static void reload(unsigned ms)
+{
+    uint64_t until = now_ms() + ms;
+    unsigned ok = 0, failed = 0;
+
+    choose(8, 11);
+    while (now_ms() < until || ok == 0) {
+        struct kvr_transfer transfer = transfer_of(8);
+        enum kvr_status status;
+
+        transfer.timeout_ms = 1500;
+        memset(cache, UNTOUCHED, SIZE);
+        status = kvr_load(client, &transfer);
+        for (unsigned i = 0; i < 8; i++)
+            if (statuses[i] == KVR_OK)
+                must_hold(slots[i], i, 0, LAYERS);
+        ok += status == KVR_OK && transfer.prefix == 8;
+        failed += status != KVR_OK;
+        if (now_ms() > until + 20000)
+            fail("no load ends well any more", ok, failed);
+    }
+    printf("%u loads of 8 blocks went well, %u did not\n", ok, failed);
+}
+
 int main(int argc, char **argv)
 {
     unsigned n = argc > 3 ? (unsigned)atoi(argv[3]) : 0;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc < 3 || (strcmp(argv[2], "again") != 0 && n >= BLOCKS_MAX))
+    if (argc < 3 ||
+        (strcmp(argv[2], "again") != 0 && strcmp(argv[2], "reload") != 0 && n >= BLOCKS_MAX))
         return 2;
     open_cache(argv[1]);
     if (strcmp(argv[2], "store") == 0)
@@ -329,6 +356,8 @@ int main(int argc, char **argv)
         refused();
     else if (strcmp(argv[2], "again") == 0)
         again(n);
+    else if (strcmp(argv[2], "reload") == 0)
+        reload(n);
     else
         return 2;
     kvr_close(client);

@@ -3,7 +3,8 @@
  * rings and read hits where they lie, in an arena far too small; one that writes nonsense into its
  * indexes and lengths; and the main thread, which ends one client after the other in the middle of
  * a request and lets another take its place. The threads also store blocks from regions of theirs
- * and load them back, while the main thread drops and adds those. Every value that is read must be
+ * and load them back, several times so that they come from the pool in the device's memory, while
+ * the main thread drops and adds regions and lets the device fail. Every value that is read must be
  * right. */
 #include <fcntl.h>
 #include <pthread.h>
@@ -31,6 +32,8 @@
 #define SECONDS_MAX 15u
 #define REGION (128u << 10) /* room for two blocks of message_form */
 #define BACK (REGION / 2)   /* where they come back */
+#define TIMES 4u
+#define FAIL_EACH 300u /* ms */
 
 enum state { WORKING, ASKING, ENDED, RESTING }; /* of a neighbour */
 
@@ -41,7 +44,7 @@ struct neighbour {
     pthread_t thread;
     uint32_t ended; /* guest.end */
     uint32_t state; /* atomic, enum state: main may end it only while ASKING */
-    uint64_t hits, stored, refused, moved;
+    uint64_t hits, stored, refused, moved, pooled;
     uint8_t *memory; /* its region */
     int memfd;
 };
@@ -186,13 +189,33 @@ static void must_be(const struct neighbour *n, unsigned number, const struct kvr
         fail("a block came back with wrong bytes");
 }
 
-/* From the region and back, unless somebody else's value of the key is in the way. */
-static void move(struct neighbour *n, const char *key, unsigned number)
+/* False: it did not. */
+static bool bring_back(struct neighbour *n, const char *key, unsigned number)
 {
-    uint8_t block[MESSAGE_BLOCK], bytes[SEGMENT_MESSAGE_MAX];
+    uint8_t bytes[SEGMENT_MESSAGE_MAX];
     struct kvr_load_rep rep;
     struct message message;
     struct record record;
+    int status;
+
+    guest_begin_write(&n->guest, &message, key);
+    message_load(&message, key, 0, BACK, clock_ns() + NS_PER_S);
+    ask(n);
+    status = guest_status(&n->guest, &message, &record, bytes);
+    if (!asked(n) || status != KVR_OK)
+        return false;
+    memcpy(&rep, record.bytes, sizeof(rep));
+    must_be(n, number, &rep);
+    n->moved++;
+    n->pooled += rep.ref != 0 && rep.tier == KVR_TIER_GPU;
+    return true;
+}
+
+/* From the region and back, unless somebody else's value of the key is in the way. */
+static void move(struct neighbour *n, const char *key, unsigned number)
+{
+    uint8_t block[MESSAGE_BLOCK];
+    struct message message;
     int status;
 
     fill(block, sizeof(block), number, &n->rng);
@@ -206,15 +229,8 @@ static void move(struct neighbour *n, const char *key, unsigned number)
     if (!asked(n))
         return;
     n->stored += status == KVR_OK;
-    guest_begin_write(&n->guest, &message, key);
-    message_load(&message, key, 0, BACK, clock_ns() + NS_PER_S);
-    ask(n);
-    status = guest_status(&n->guest, &message, &record, bytes);
-    if (!asked(n) || status != KVR_OK)
-        return;
-    memcpy(&rep, record.bytes, sizeof(rep));
-    must_be(n, number, &rep);
-    n->moved++;
+    for (unsigned i = 0; i < TIMES && bring_back(n, key, number); i++)
+        memset(n->memory + BACK, 0, REGION - BACK);
 }
 
 /* Until main has made it another client. */
@@ -369,6 +385,9 @@ static void start(void)
     options.nr_cores = options.nr_partitions = CORES;
     options.data_size = 2u << 20;
     options.local = options.gpu = true;
+    options.pool_bytes = (uint64_t)CORES * 8 * MESSAGE_BLOCK;
+    options.pool_blocks = "4096";
+    options.pool_hits = 1;
     rig_open(&rig, &options);
     rcu_reader_offline();
     guest_open(&madman, &rig, 1, true);
@@ -400,12 +419,18 @@ static unsigned change_region(const struct neighbour *n)
 
 static unsigned disturb(uint64_t end_ns, unsigned *regions)
 {
+    struct gpu_device *device = gpu_fleet_device(rig.fleet, 0);
+    uint64_t fails_ns = clock_ns() + FAIL_EACH * NS_PER_MS;
     unsigned nr = 0;
 
     for (unsigned i = 0; clock_ns() < end_ns; i++) {
         nr += replace(&neighbours[i % CLIENTS], 100 + nr);
         if (i % 3 == 0)
             *regions += change_region(&neighbours[i / 3 % CLIENTS]);
+        if (clock_ns() > fails_ns) {
+            gpu_host_fail_after(device, i % 20, 0);
+            fails_ns = clock_ns() + FAIL_EACH * NS_PER_MS;
+        }
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
     return nr;
@@ -441,7 +466,7 @@ static void finish(void)
 int main(int argc, char **argv)
 {
     unsigned long seconds = argc > 1 ? strtoul(argv[1], NULL, 10) : 4;
-    uint64_t hits = 0, stored = 0, refused = 0, moved = 0;
+    uint64_t hits = 0, stored = 0, refused = 0, moved = 0, pooled = 0;
     unsigned replaced, regions = 0;
 
     start();
@@ -455,12 +480,13 @@ int main(int argc, char **argv)
         stored += neighbours[i].stored;
         refused += neighbours[i].refused;
         moved += neighbours[i].moved;
+        pooled += neighbours[i].pooled;
     }
     finish();
     printf(
         "%lu hits right, %lu values stored, %lu refused, %lu blocks moved to a region and right, "
-        "%u clients ended, %u regions\n",
+        "%lu of them from the pool, %u clients ended, %u regions\n",
         (unsigned long)hits, (unsigned long)stored, (unsigned long)refused, (unsigned long)moved,
-        replaced, regions);
-    return hits > 0 && stored > 0 && moved > 0 && replaced > 0 && regions > 0 ? 0 : 1;
+        (unsigned long)pooled, replaced, regions);
+    return hits > 0 && stored > 0 && moved > 0 && pooled > 0 && replaced > 0 && regions > 0 ? 0 : 1;
 }

@@ -188,7 +188,7 @@ Test(cli, config_is_listed_read_and_changed)
 
     start();
     runs("config", 0);
-    says("cache_size           4MiB");
+    says("cache_size             4MiB");
     runs("config get cache_size", 0);
     cr_assert_str_eq(output, "4MiB\n");
     runs("config get cache-size", 0);
@@ -233,7 +233,7 @@ Test(cli, files_are_checked_without_a_server)
     runs("config check " SOURCE_ROOT "/dist/kvrail.yaml", 0);
     says("kvrail.yaml: ok");
     runs("config keys", 0);
-    says("cache_size           size");
+    says("cache_size             size");
 }
 
 Test(cli, nobody_there_is_exit_4)

@@ -199,6 +199,34 @@ Test(options, cpu_lists_are_counted)
     }
 }
 
+Test(options, lists_of_sizes_rise_and_are_what_slots_can_be)
+{
+    static const char *const bad[] = {
+        "",           ",",         "1MiB,",     ",1MiB",
+        "1MiB,,2MiB", "2MiB,1MiB", "1MiB,1MiB", "1x",
+        "1MiB 2MiB",  "-1,1MiB",   "0,1MiB",    "1KiB,2KiB,3KiB,4KiB,5KiB,6KiB,7KiB,8KiB,9KiB",
+    };
+    const char *why = "is not a list of at most 8 sizes, the smallest first";
+    char text[OPTION_TEXT_MAX];
+
+    takes("gpu_pool_blocks", "2MiB", "2MiB", 2 * MIB);
+    takes("gpu_pool_blocks", "256,1024,1048576", "256,1KiB,1MiB", MIB);
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        cr_assert_eq(set("gpu_pool_blocks", bad[i]), -EINVAL, "%s", bad[i]);
+        cr_assert(strstr(faults.lines[faults.count - 1], why), "%s", bad[i]);
+    }
+    cr_assert_eq(set("gpu_pool_blocks", "128,1MiB"), -EINVAL);
+    cr_assert(strstr(faults.lines[faults.count - 1], "too small"));
+    cr_assert_eq(set("gpu_pool_blocks", "1MiB,65MiB"), -EINVAL);
+    cr_assert(strstr(faults.lines[faults.count - 1], "too large"));
+    cr_assert_eq(set("gpu_pool_blocks", "1000"), -EINVAL);
+    cr_assert(strstr(faults.lines[faults.count - 1], "no multiple of 256"));
+    takes("gpu_pool_blocks", "64KiB,2MiB", "64KiB,2MiB", 2 * MIB);
+    option_wire(option_find("gpu_pool_blocks"), &options.values[OPT_gpu_pool_blocks], text,
+                sizeof(text));
+    cr_assert_str_eq(text, "65536,2097152");
+}
+
 Test(options, unknown_keys_get_the_nearest_name)
 {
     refuses("cache_sise", "1GiB", "here: cache_sise: unknown key; did you mean cache_size?");
@@ -238,6 +266,7 @@ static const struct row rows[] = {SETTINGS_LIST(ROW)};
 
 Test(options, every_setting_of_the_dataplane_is_there_with_the_same_default)
 {
+    char text[OPTION_TEXT_MAX];
     unsigned marked = 0;
 
     for (unsigned i = 0; i < NR_ROWS; i++) {
@@ -250,8 +279,9 @@ Test(options, every_setting_of_the_dataplane_is_there_with_the_same_default)
         if (strcmp(row->name, "hugepages") == 0)
             continue; /* auto, off, require here; kvraild decides which flag that is */
         value = &options.values[row - option_table];
+        option_wire(row, value, text, sizeof(text));
         if (strcmp(rows[i].kind, "text") == 0)
-            cr_assert_str_eq(value->text, rows[i].text);
+            cr_assert_str_eq(text, rows[i].text);
         else
             cr_assert_eq(value->number, rows[i].number, "%s", row->name);
     }
@@ -335,6 +365,19 @@ Test(options, what_does_not_fit_together_is_refused)
     check_says("cpus: '0' names 1 CPUs for 2 workers");
     cr_assert_eq(set("cpus", "1023"), 0);
     check_says("cpus: '1023': CPU 1023 does not exist here or may not be used");
+}
+
+Test(options, a_pool_holds_a_block_of_each_size_for_each_worker)
+{
+    cr_assert_eq(set("gpu_pool", "16MiB") + set("gpu_pool_blocks", "1MiB,4MiB"), 0);
+    options_check(&options, &faults);
+    cr_assert_eq(faults.count, 0);
+    cr_assert_eq(set("gpu", "off"), 0);
+    check_says("gpu_pool: 16MiB, and gpu is off: there is no device to have it");
+    cr_assert_eq(set("gpu_pool", "16MiB") + set("gpu_pool_blocks", "1MiB,4MiB"), 0);
+    cr_assert_eq(set("workers", "4") + set("partitions", "4"), 0);
+    check_says("gpu_pool: 16MiB is too small: each of 4 workers has a share for each of 2 sizes of "
+               "gpu_pool_blocks, and one block of 4.0 MiB must fit it");
 }
 
 Test(options, a_cache_larger_than_the_machine_is_refused)
