@@ -15,10 +15,10 @@ struct block_desc;
 
 /* Where a datagram came from, and so where its replies go. Ports in host byte order. */
 struct peer {
-    uint8_t ip[16];       /* IPv6, or IPv4 mapped */
-    uint8_t local_ip[16]; /* that it was sent to: source of the reply */
-    uint16_t port, local_port;
-    uint8_t mac[6], local_mac[6];
+    uint8_t ip[16];               /* IPv6, or IPv4 mapped */
+    uint8_t local_ip[16];         /* that it was sent to: source of the reply */
+    uint8_t local_mac[6], mac[6]; /* in the order of a frame's head */
+    uint16_t local_port, port;
     bool ipv6;
 };
 

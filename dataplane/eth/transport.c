@@ -15,6 +15,7 @@
 #include "dataplane/core.h"
 #include "dataplane/eth/checksum.h"
 #include "dataplane/eth/pools.h"
+#include "dataplane/eth/usual.h"
 
 #define TX_BATCH BURST
 /* Of a full device queue: some 100 us, in which a port of 10 Gbit/s sends 80 full frames. */
@@ -24,7 +25,8 @@
 
 struct eth_transport {
     struct transport base;
-    struct port *port; /* constant but for announce */
+    struct frame_usual usual; /* constant, as all up to stats */
+    struct port *port;        /* but for announce */
     struct core_stats *stats;
     struct rte_mempool *tx_pool, *pin_pool;
     uint16_t port_id, queue;
@@ -102,19 +104,21 @@ static void send_frame(struct eth_transport *t, struct rte_mbuf *frame)
         send_batch(t);
 }
 
-static unsigned checked_by_device(const struct rte_mbuf *frame)
+/* GOOD, or NONE: no checksum in the frame, but the data is known to be good. */
+static inline unsigned checked_by_device(const struct rte_mbuf *frame)
 {
-    uint64_t ip = frame->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-    uint64_t l4 = frame->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
-    unsigned checked = 0;
-
-    /* NONE: no checksum in the frame, but the data is known to be good. */
-    if (ip == RTE_MBUF_F_RX_IP_CKSUM_GOOD || ip == RTE_MBUF_F_RX_IP_CKSUM_NONE)
-        checked |= FRAME_IP_GOOD;
-    if (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD || l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE)
-        checked |= FRAME_L4_GOOD;
-    return checked;
+    return (unsigned)(frame->ol_flags / RTE_MBUF_F_RX_IP_CKSUM_GOOD) &
+           (FRAME_IP_GOOD | FRAME_L4_GOOD);
 }
+_Static_assert(RTE_MBUF_F_RX_L4_CKSUM_GOOD / FRAME_L4_GOOD ==
+                       RTE_MBUF_F_RX_IP_CKSUM_GOOD / FRAME_IP_GOOD &&
+                   (RTE_MBUF_F_RX_IP_CKSUM_NONE & ~RTE_MBUF_F_RX_IP_CKSUM_BAD) ==
+                       RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
+                   (RTE_MBUF_F_RX_L4_CKSUM_NONE & ~RTE_MBUF_F_RX_L4_CKSUM_BAD) ==
+                       RTE_MBUF_F_RX_L4_CKSUM_GOOD &&
+                   !(RTE_MBUF_F_RX_IP_CKSUM_BAD & RTE_MBUF_F_RX_IP_CKSUM_GOOD) &&
+                   !(RTE_MBUF_F_RX_L4_CKSUM_BAD & RTE_MBUF_F_RX_L4_CKSUM_GOOD),
+               "GOOD and NONE share a bit that BAD has not");
 
 static void answer(struct eth_transport *t, struct rte_mbuf *frame, enum frame_kind kind,
                    const struct frame_view *view)
@@ -143,12 +147,25 @@ static inline uint32_t room_in_place(const struct eth_transport *t, const struct
                : 0;
 }
 
-/* NULL: the frame was answered or dropped. */
-static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *frame)
+static inline struct request *fill(struct eth_transport *t, struct rte_mbuf *frame, uint32_t off,
+                                   uint32_t len)
+{
+    struct request *request = rte_mbuf_to_priv(frame);
+
+    request->frame = frame;
+    request->msg = rte_pktmbuf_mtod_offset(frame, const uint8_t *, off);
+    request->len = len;
+    request->local = 0;
+    request->room = room_in_place(t, frame, off);
+    return request;
+}
+
+/* What is not usual. NULL: the frame was answered or dropped. */
+static __attribute__((noinline)) struct request *read_unusual(struct eth_transport *t,
+                                                              struct rte_mbuf *frame)
 {
     struct request *request = rte_mbuf_to_priv(frame);
     struct frame_view view;
-    const uint8_t *bytes;
     enum frame_kind kind;
 
     if (unlikely(frame->nb_segs > 1) && rte_pktmbuf_linearize(frame)) {
@@ -156,18 +173,10 @@ static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *fram
         rte_pktmbuf_free(frame);
         return NULL;
     }
-    bytes = rte_pktmbuf_mtod(frame, const uint8_t *);
-    kind = frame_parse(&t->port->self, bytes, frame->data_len,
+    kind = frame_parse(&t->port->self, rte_pktmbuf_mtod(frame, const uint8_t *), frame->data_len,
                        checked_by_device(frame) | t->parse_checked, &view, &request->peer);
-    if (likely(kind == FRAME_DATAGRAM)) {
-        request->next = NULL;
-        request->frame = frame;
-        request->msg = bytes + view.payload_off;
-        request->len = view.payload_len;
-        request->local = 0;
-        request->room = room_in_place(t, frame, view.payload_off);
-        return request;
-    }
+    if (likely(kind == FRAME_DATAGRAM))
+        return fill(t, frame, view.payload_off, view.payload_len);
     if (kind == FRAME_DROP) {
         counter_add(&t->stats->drops[view.reason], 1);
         rte_pktmbuf_free(frame);
@@ -175,6 +184,18 @@ static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *fram
         answer(t, frame, kind, &view);
     }
     return NULL;
+}
+
+static inline struct request *read_frame(struct eth_transport *t, struct rte_mbuf *frame)
+{
+    struct request *request = rte_mbuf_to_priv(frame);
+    int32_t len = -1;
+
+    if (likely(frame->nb_segs == 1))
+        len = frame_usual_read(&t->usual, rte_pktmbuf_mtod(frame, const uint8_t *), frame->data_len,
+                               checked_by_device(frame), &request->peer);
+    return likely(len >= 0) ? fill(t, frame, FRAME_USUAL_SIZE, (uint32_t)len)
+                            : read_unusual(t, frame);
 }
 
 static unsigned eth_rx(struct transport *transport, uint64_t now_ns, struct request **requests,
@@ -322,7 +343,7 @@ static void eth_turn_round(struct transport *transport, struct request *request,
     }
     frame->data_len = (uint16_t)(FRAME_USUAL_SIZE + len);
     frame->pkt_len = FRAME_USUAL_SIZE + len;
-    frame_turn(rte_pktmbuf_mtod(frame, uint8_t *), len);
+    frame_usual_turn(rte_pktmbuf_mtod(frame, uint8_t *), len);
     send_frame(t, frame);
 }
 
@@ -395,6 +416,7 @@ static void setup(struct eth_transport *t, struct port *port, const struct setti
     t->base.max_datagram = max_datagram(port);
     t->base.zero_copy_min =
         port->attach && settings->zero_copy_min ? (uint32_t)settings->zero_copy_min : UINT32_MAX;
+    frame_usual_make(&port->self, &t->usual);
     t->port = port;
     t->stats = stats;
     t->tx_pool = port->tx_pool;
