@@ -47,8 +47,10 @@ static inline uint64_t crc32c_words(uint64_t state, const uint8_t *at, size_t le
         CRC32C_FOUR(12)
         CRC32C_FOUR(8)
         CRC32C_FOUR(4)
-    default:
+    case 0:
         return state;
+    default:
+        __builtin_unreachable();
     }
 }
 #undef CRC32C_FOUR

@@ -9,6 +9,7 @@
 #include "dataplane/parse.h"
 #include "dataplane/reply.h"
 #include "dataplane/session.h"
+#include "dataplane/single.h"
 #include "dataplane/upload.h"
 #include "shm/probe.h"
 
@@ -108,8 +109,9 @@ static void order_all(struct request **requests, unsigned n)
     memcpy(requests, ordered, nr * sizeof(requests[0]));
 }
 
-static void run_all(struct core *core, struct request *const *requests, unsigned n,
-                    void (*run)(struct core *core, struct request *request))
+static inline __attribute__((always_inline)) void
+run_all(struct core *core, struct request *const *requests, unsigned n,
+        void (*run)(struct core *core, struct request *request))
 {
     for (unsigned at = 0, group; at < n; at += group) {
         group = next_group(requests + at, n - at);
@@ -117,6 +119,12 @@ static void run_all(struct core *core, struct request *const *requests, unsigned
         for (unsigned i = at; i < at + group; i++)
             run(core, requests[i]);
     }
+}
+
+static inline void run_new(struct core *core, struct request *request)
+{
+    if (unlikely(!get_single(core, request)))
+        dispatch_new(core, request);
 }
 
 void engine_burst(struct core *core, struct request **requests, unsigned n)
@@ -129,7 +137,8 @@ void engine_burst(struct core *core, struct request **requests, unsigned n)
     core->burst_ns = requests[0]->arrived_ns;
     nr_good = parse_all(core, requests, n, good);
     order_all(good, nr_good);
-    run_all(core, good, nr_good, dispatch_new);
+    run_all(core, good, nr_good, run_new);
+    singles_count(core);
 }
 
 static bool take_over(struct core *core)

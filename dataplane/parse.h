@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/cacheline.h"
+#include "base/crc32c.h"
 #include "dataplane/request.h"
 #include "shm/stats.h"
 
@@ -28,11 +30,6 @@ struct parse_fault {
     enum kvr_status status; /* PARSE_REFUSE */
     uint8_t opcode;         /* 0 = none yet */
 };
-
-/* In: request->msg, len. Out: hdr, ops, nr_ops, nr_open, nr_mutations, kinds, plain; fault if not
- * OK. */
-[[nodiscard]] enum parse_verdict parse_request(const struct parse_env *env, struct request *request,
-                                               struct parse_fault *fault);
 
 /* The keys of a MATCH, one after the other. Starts with at = 0 behind the fixed part. */
 struct match_keys {
@@ -94,4 +91,133 @@ static inline uint32_t align8(uint32_t n)
 static inline unsigned upload_partition(uint64_t handle)
 {
     return (unsigned)(handle >> 24 & 0xffu);
+}
+
+/* ---- Most datagrams hold nothing but GETs of whole values. They are told by a few comparisons of
+ * words, inline; all others, and what is wrong, by parse_any from the start. ---- */
+
+/* See parse_request. */
+[[nodiscard]] enum parse_verdict parse_any(const struct parse_env *env, struct request *request,
+                                           struct parse_fault *fault);
+
+/* Whether nothing is wrong with a header of a datagram of len bytes. */
+static inline bool parse_header_good(const struct parse_env *env, const uint8_t *msg, uint32_t len)
+{
+    const uint64_t first = KVR_MAGIC | (uint64_t)KVR_VERSION << 32 | (uint64_t)KVR_REQUEST << 40;
+    uint64_t words[2], session;
+    uint16_t partition;
+
+    memcpy(words, msg, sizeof(words));
+    memcpy(&session, msg + offsetof(struct kvr_hdr, session), sizeof(session));
+    memcpy(&partition, msg + offsetof(struct kvr_hdr, partition), sizeof(partition));
+    words[0] ^= first; /* but for the priority, its highest byte */
+    if ((words[0] << 8 | words[0] >> 56) >= KVR_PRIORITIES || (uint16_t)words[1] != len ||
+        (uint8_t)((words[1] >> 16) - 1) >= KVR_OPS_MAX ||
+        (uint8_t)((words[1] >> 24) - 1) < 18 || /* reply_max: 0 or at least 19 */
+        session == 0 || partition >= env->nr_partitions)
+        return false;
+    return crc32c_datagram(msg, len) == words[1] >> 32;
+}
+_Static_assert(offsetof(struct kvr_hdr, priority) == 7 && offsetof(struct kvr_hdr, len) == 8 &&
+                   offsetof(struct kvr_hdr, nr_ops) == 10 &&
+                   offsetof(struct kvr_hdr, reply_max) == 11 &&
+                   offsetof(struct kvr_hdr, crc) == 12 && KVR_OPS_MAX <= 255,
+               "parse_header_good reads the header in words");
+
+#define PLAIN_FIXED ((uint32_t)sizeof(struct kvr_get_req))
+
+/* The first word of a GET without flags, the i-th record of its datagram. */
+static inline uint64_t plain_head(unsigned i, uint32_t key_len)
+{
+    return KVR_GET | i << 8 | (uint64_t)(PLAIN_FIXED + align8(key_len)) << 32 |
+           (uint64_t)key_len << 48;
+}
+
+/* Whether it asks for the whole value, whichever it is. */
+static inline bool plain_window(const uint8_t *record)
+{
+    uint64_t range, pieces, window, ref;
+
+    memcpy(&range, record + offsetof(struct kvr_get_req, off), sizeof(range));
+    memcpy(&pieces, record + offsetof(struct kvr_get_req, stride), sizeof(pieces));
+    memcpy(&window, record + offsetof(struct kvr_get_req, skip), sizeof(window));
+    memcpy(&ref, record + offsetof(struct kvr_get_req, ref), sizeof(ref));
+    return (range | (pieces ^ 1ull << 32) | window | ref) == 0; /* count: 1 */
+}
+
+static inline __attribute__((always_inline)) void plain_take(const struct parse_env *env,
+                                                             struct request_op *op,
+                                                             const uint8_t *record,
+                                                             uint32_t key_len)
+{
+    struct key_hash hash = hash_key(record + PLAIN_FIXED, key_len, env->seed);
+
+    op->record = (const struct kvr_op *)(const void *)record;
+    op->key = record + PLAIN_FIXED;
+    op->found = NULL;
+    op->hash = hash;
+    op->key_len = (uint16_t)key_len;
+    op->opcode = KVR_GET;
+    op->state = OP_PENDING;
+    op->partition = (uint16_t)hash_partition(hash, env->nr_partitions);
+    op->mutation = 0;
+}
+
+/* Takes the i-th record if it is a plain GET, one of HASH_SHORT bytes of key in fewer steps. Bytes
+ * of it; 0: it is something else. */
+static inline __attribute__((always_inline)) uint32_t parse_plain_get(const struct parse_env *env,
+                                                                      struct request_op *op,
+                                                                      const uint8_t *record,
+                                                                      uint32_t left, unsigned i)
+{
+    uint32_t key_len;
+    uint64_t head;
+
+    if (left < PLAIN_FIXED)
+        return 0;
+    memcpy(&head, record, sizeof(head));
+    if (!plain_window(record))
+        return 0;
+    if (likely(head == plain_head(i, HASH_SHORT) && left >= PLAIN_FIXED + HASH_SHORT)) {
+        plain_take(env, op, record, HASH_SHORT);
+        return PLAIN_FIXED + HASH_SHORT;
+    }
+    key_len = (uint32_t)(head >> 48);
+    if (key_len - 1 >= KVR_KEY_MAX || head != plain_head(i, key_len) ||
+        PLAIN_FIXED + align8(key_len) > left)
+        return 0;
+    plain_take(env, op, record, key_len);
+    return PLAIN_FIXED + align8(key_len);
+}
+
+static inline bool parse_plain(const struct parse_env *env, struct request *request)
+{
+    const uint8_t *msg = request->msg;
+    uint32_t len = request->len, at = sizeof(struct kvr_hdr), size;
+    unsigned nr;
+
+    if (len < sizeof(struct kvr_hdr) || !parse_header_good(env, msg, len))
+        return false;
+    nr = msg[offsetof(struct kvr_hdr, nr_ops)];
+    memcpy(&request->hdr, msg, sizeof(request->hdr));
+    for (unsigned i = 0; i < nr; i++, at += size) {
+        size = parse_plain_get(env, &request->ops[i], msg + at, len - at, i);
+        if (size == 0)
+            return false;
+    }
+    request->nr_ops = request->nr_open = (uint8_t)nr;
+    request->nr_mutations = 0;
+    request->kinds = 1u << KVR_GET;
+    request->plain = true;
+    request->single = nr == 1 && request->room > 0 && !request->local &&
+                      request->hdr.partition == request->ops[0].partition;
+    return at == len;
+}
+
+/* In: request->msg, len. Out: hdr, ops, nr_ops, nr_open, nr_mutations, kinds, plain, single;
+ * fault if not OK. */
+[[nodiscard]] static inline enum parse_verdict
+parse_request(const struct parse_env *env, struct request *request, struct parse_fault *fault)
+{
+    return likely(parse_plain(env, request)) ? PARSE_OK : parse_any(env, request, fault);
 }

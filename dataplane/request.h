@@ -54,6 +54,7 @@ struct request {
     bool proven;     /* the cookie was valid */
     bool parked;     /* was, at least once */
     bool plain;      /* has nothing but GETs of whole values without flags */
+    bool single;     /* and but one, of hdr.partition; from the network, with room for a reply */
     uint8_t local;   /* 0: from the network; else 1 + the client's slot (local/client.h) */
     uint32_t kinds;  /* bit per opcode that it has */
     struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */
