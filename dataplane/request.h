@@ -20,6 +20,7 @@ struct peer {
     uint8_t local_mac[6], mac[6]; /* in the order of a frame's head */
     uint16_t local_port, port;
     bool ipv6;
+    bool usual; /* the transport's: it found its shortest form of head */
 };
 
 enum op_state {

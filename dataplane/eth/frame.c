@@ -140,6 +140,7 @@ read_udp(struct reader *r, uint32_t head, uint32_t size, bool ipv6)
     r->peer->port = get_be16(udp + UDP_SRC);
     r->peer->local_port = port;
     r->peer->ipv6 = ipv6;
+    r->peer->usual = false;
     memcpy(r->peer->mac, r->frame + ETH_SRC, 6);
     memcpy(r->peer->local_mac, r->self->mac, 6);
     return FRAME_DATAGRAM;

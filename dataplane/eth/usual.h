@@ -103,6 +103,7 @@ static inline void usual_peer(const struct frame_usual *usual, const uint8_t *fr
     peer->local_port = (uint16_t)ports;
     peer->port = (uint16_t)(ports >> 16);
     peer->ipv6 = false;
+    peer->usual = true;
 }
 _Static_assert(offsetof(struct peer, mac) == offsetof(struct peer, local_mac) + 6 && ETH_DST == 0 &&
                    ETH_SRC == 6 && UDP_SRC == 0 && UDP_DST == 2,
@@ -124,7 +125,7 @@ frame_usual_read(const struct frame_usual *usual, const uint8_t *frame, uint32_t
     size = get_be16(udp + UDP_LEN);
     ports = get_be32(udp); /* source, destination */
     if (total > (int32_t)(len - FRAME_ETH_SIZE) || size > total - (int32_t)FRAME_IP4_SIZE ||
-        (uint16_t)(ports - usual->first_port) >= usual->nr_ports || ports >> 16 == 0)
+        (uint16_t)(ports - usual->first_port) >= usual->nr_ports || ports <= UINT16_MAX)
         return -1;
     if (get_be16(udp + UDP_CHECKSUM) != 0 && !(checked & FRAME_L4_GOOD))
         return -1;
