@@ -9,6 +9,7 @@
 #include "dataplane/view.h"
 #include "shm/probe.h"
 
+#define HEADER ((uint32_t)sizeof(struct kvr_hdr))
 #define RECORD ((uint32_t)sizeof(struct kvr_get_rep))
 #define CROWD 512u /* do not squeeze less than this beside other records if more is to come */
 
@@ -189,26 +190,26 @@ static inline void count_plain(struct core *core, unsigned nr, uint32_t bytes)
 /* The records of the ops from `from` on that fit one datagram. Returns the next op. */
 static inline unsigned plain_datagram(struct answer *answer, unsigned from)
 {
-    const struct request *request = answer->request;
-    uint32_t most = answer_most(answer), size = 0;
-    unsigned to = from;
-    bool spare_unit;
-    uint8_t *at;
+    const struct request_op *op = &answer->request->ops[from];
+    unsigned to = from, nr = answer->request->nr_ops;
+    uint32_t len = op->found->value_len, used = RECORD + align8(len), room;
+    uint8_t *at = answer_fresh_room(answer, used);
 
-    for (; to < request->nr_ops; to++) {
-        uint32_t more = RECORD + align8(request->ops[to].found->value_len);
-
-        if (size + more > most)
-            break;
-        size += more;
-    }
-    at = answer_fresh_room(answer, size);
     if (unlikely(!at))
-        return to;
+        return nr;
+    used += HEADER;
+    room = answer->reply.room;
+    for (;;) {
+        at += plain_record(answer->core, op, op->found, len, to, at, room - used >= DATA_UNIT);
+        if (++to == nr)
+            break;
+        len = (++op)->found->value_len;
+        if (used + RECORD + align8(len) > answer->limit)
+            break;
+        used += RECORD + align8(len);
+    }
+    answer->reply.len = used;
     answer->nr_records = (uint8_t)(to - from);
-    spare_unit = answer->reply.room - answer->reply.len >= DATA_UNIT;
-    for (unsigned i = from; i < to; i++)
-        at = plain_record(answer->core, &request->ops[i], i, at, spare_unit);
     return to;
 }
 
@@ -224,7 +225,7 @@ static bool get_in_place(struct core *core, struct request *request, uint32_t le
         return false;
     len = desc->value_len;
     count_plain(core, 1, len);
-    plain_record(core, op, 0, at, request->room - core->max_datagram >= DATA_UNIT);
+    plain_record(core, op, desc, len, 0, at, request->room - core->max_datagram >= DATA_UNIT);
     answer_in_place(core, request, (uint32_t)sizeof(struct kvr_hdr) + RECORD + align8(len), 1);
     return true;
 }

@@ -104,25 +104,27 @@ static inline unsigned upload_partition(uint64_t handle)
 static inline bool parse_header_good(const struct parse_env *env, const uint8_t *msg, uint32_t len)
 {
     const uint64_t first = KVR_MAGIC | (uint64_t)KVR_VERSION << 32 | (uint64_t)KVR_REQUEST << 40;
-    uint64_t words[2], session;
-    uint16_t partition;
+    uint64_t word, session;
+    uint16_t partition, said;
+    uint32_t crc;
 
-    memcpy(words, msg, sizeof(words));
+    memcpy(&word, msg, sizeof(word));
+    memcpy(&said, msg + offsetof(struct kvr_hdr, len), sizeof(said));
+    memcpy(&crc, msg + offsetof(struct kvr_hdr, crc), sizeof(crc));
     memcpy(&session, msg + offsetof(struct kvr_hdr, session), sizeof(session));
     memcpy(&partition, msg + offsetof(struct kvr_hdr, partition), sizeof(partition));
-    words[0] ^= first; /* but for the priority, its highest byte */
-    if ((words[0] << 8 | words[0] >> 56) >= KVR_PRIORITIES || (uint16_t)words[1] != len ||
-        (uint8_t)((words[1] >> 16) - 1) >= KVR_OPS_MAX ||
-        (uint8_t)((words[1] >> 24) - 1) < 18 || /* reply_max: 0 or at least 19 */
-        session == 0 || partition >= env->nr_partitions)
+    word ^= first; /* but for the priority, its highest byte */
+    if (unlikely((word << 8 | word >> 56) >= KVR_PRIORITIES) || unlikely(said != len) ||
+        unlikely((uint8_t)(msg[offsetof(struct kvr_hdr, nr_ops)] - 1) >= KVR_OPS_MAX) ||
+        /* 0 or at least 19 */
+        unlikely((uint8_t)(msg[offsetof(struct kvr_hdr, reply_max)] - 1) < 18))
         return false;
-    return crc32c_datagram(msg, len) == words[1] >> 32;
+    if (unlikely(session == 0) || unlikely(partition >= env->nr_partitions))
+        return false;
+    return crc32c_datagram(msg, len) == crc;
 }
-_Static_assert(offsetof(struct kvr_hdr, priority) == 7 && offsetof(struct kvr_hdr, len) == 8 &&
-                   offsetof(struct kvr_hdr, nr_ops) == 10 &&
-                   offsetof(struct kvr_hdr, reply_max) == 11 &&
-                   offsetof(struct kvr_hdr, crc) == 12 && KVR_OPS_MAX <= 255,
-               "parse_header_good reads the header in words");
+_Static_assert(offsetof(struct kvr_hdr, priority) == 7,
+               "parse_header_good reads the first fields in one word");
 
 #define PLAIN_FIXED ((uint32_t)sizeof(struct kvr_get_req))
 
@@ -163,6 +165,16 @@ static inline __attribute__((always_inline)) void plain_take(const struct parse_
     op->mutation = 0;
 }
 
+/* Whether the i-th record is a plain GET with HASH_SHORT bytes of key; it is as long as that. */
+static inline bool plain_short(const uint8_t *record, unsigned i)
+{
+    uint64_t head;
+
+    memcpy(&head, record, sizeof(head));
+    return head == plain_head(i, HASH_SHORT) && plain_window(record);
+}
+#define PLAIN_SHORT (PLAIN_FIXED + HASH_SHORT)
+
 /* Takes the i-th record if it is a plain GET, one of HASH_SHORT bytes of key in fewer steps. Bytes
  * of it; 0: it is something else. */
 static inline __attribute__((always_inline)) uint32_t parse_plain_get(const struct parse_env *env,
@@ -173,45 +185,63 @@ static inline __attribute__((always_inline)) uint32_t parse_plain_get(const stru
     uint32_t key_len;
     uint64_t head;
 
+    if (likely(left >= PLAIN_SHORT) && likely(plain_short(record, i))) {
+        plain_take(env, op, record, HASH_SHORT);
+        return PLAIN_SHORT;
+    }
     if (left < PLAIN_FIXED)
         return 0;
     memcpy(&head, record, sizeof(head));
-    if (!plain_window(record))
-        return 0;
-    if (likely(head == plain_head(i, HASH_SHORT) && left >= PLAIN_FIXED + HASH_SHORT)) {
-        plain_take(env, op, record, HASH_SHORT);
-        return PLAIN_FIXED + HASH_SHORT;
-    }
     key_len = (uint32_t)(head >> 48);
     if (key_len - 1 >= KVR_KEY_MAX || head != plain_head(i, key_len) ||
-        PLAIN_FIXED + align8(key_len) > left)
+        PLAIN_FIXED + align8(key_len) > left || !plain_window(record))
         return 0;
     plain_take(env, op, record, key_len);
     return PLAIN_FIXED + align8(key_len);
 }
 
+/* All records; of one alone nothing has to be looked for. */
+static inline __attribute__((always_inline)) bool parse_plain_gets(const struct parse_env *env,
+                                                                   struct request *request,
+                                                                   const uint8_t *record,
+                                                                   uint32_t left, unsigned nr)
+{
+    uint32_t size;
+
+    request->single = false;
+    if (likely(nr == 1)) {
+        if (likely(left == PLAIN_SHORT) && likely(plain_short(record, 0)))
+            plain_take(env, request->ops, record, HASH_SHORT);
+        else if (left == 0 || parse_plain_get(env, request->ops, record, left, 0) != left)
+            return false;
+        request->single = request->room > 0 && !request->local &&
+                          request->hdr.partition == request->ops[0].partition;
+        return true;
+    }
+    for (unsigned i = 0; i < nr; i++, record += size, left -= size) {
+        size = parse_plain_get(env, &request->ops[i], record, left, i);
+        if (size == 0)
+            return false;
+    }
+    return left == 0;
+}
+
 static inline bool parse_plain(const struct parse_env *env, struct request *request)
 {
     const uint8_t *msg = request->msg;
-    uint32_t len = request->len, at = sizeof(struct kvr_hdr), size;
-    unsigned nr;
+    uint32_t len = request->len;
+    uint8_t nr;
 
     if (len < sizeof(struct kvr_hdr) || !parse_header_good(env, msg, len))
         return false;
     nr = msg[offsetof(struct kvr_hdr, nr_ops)];
     memcpy(&request->hdr, msg, sizeof(request->hdr));
-    for (unsigned i = 0; i < nr; i++, at += size) {
-        size = parse_plain_get(env, &request->ops[i], msg + at, len - at, i);
-        if (size == 0)
-            return false;
-    }
-    request->nr_ops = request->nr_open = (uint8_t)nr;
+    request->nr_ops = request->nr_open = nr;
     request->nr_mutations = 0;
     request->kinds = 1u << KVR_GET;
     request->plain = true;
-    request->single = nr == 1 && request->room > 0 && !request->local &&
-                      request->hdr.partition == request->ops[0].partition;
-    return at == len;
+    return parse_plain_gets(env, request, msg + sizeof(struct kvr_hdr),
+                            len - (uint32_t)sizeof(struct kvr_hdr), nr);
 }
 
 /* In: request->msg, len. Out: hdr, ops, nr_ops, nr_open, nr_mutations, kinds, plain, single;

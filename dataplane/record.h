@@ -61,36 +61,37 @@ static inline void put_word(uint8_t *at, uint64_t word)
     memcpy(at, &word, sizeof(word));
 }
 
-/* As op_get would answer the i-th op, in one record, written in words; an access for the policy.
- * Returns the record's end. All is read before something is written: the compiler has to take any
- * word that is written for one that is read. */
-static inline uint8_t *plain_record(const struct core *core, const struct request_op *op,
-                                    unsigned i, uint8_t *at, bool spare_unit)
+/* As op_get would answer the i-th op, whose block desc is, with a value of len bytes, in one
+ * record, written in words; an access for the policy. Returns the record's size. What is read twice
+ * is read before something is written: the compiler has to take any word that is written for one
+ * that is read. */
+static inline uint32_t plain_record(const struct core *core, const struct request_op *op,
+                                    const struct block_desc *desc, uint32_t len, unsigned i,
+                                    uint8_t *at, bool spare_unit)
 {
-    const struct block_desc *desc = op->found;
     const struct arena *arena = core->arena;
-    uint32_t partition = op->partition, nr_blocks = arena->maps[partition].nr_blocks;
-    uint32_t block = (uint32_t)(desc - arena->maps[partition].descs);
+    uint32_t partition = op->partition, ttl_ms = 0;
+    const struct part_map *map = &arena->maps[partition];
     const uint8_t *value = arena->data + (uint64_t)desc->place * DATA_UNIT;
-    uint32_t len = desc->value_len, generation = desc->generation;
-    uint32_t size = (uint32_t)sizeof(struct kvr_get_rep) + align8(len), ttl_ms = 0;
-    uint64_t sizes, layout = desc->layout;
+    uint32_t block = (uint32_t)(desc - map->descs);
+    uint32_t size = (uint32_t)sizeof(struct kvr_get_rep) + align8(len);
+    uint64_t sizes;
 
-    memcpy(&sizes, &desc->value_len, sizeof(sizes)); /* and value_crc */
     if (unlikely(desc->flags & DESC_EXPIRES))
         ttl_ms = desc->expiry_ms - core->now_ms;
+    put_word(at + 16, block_ref(desc->generation, partition * map->nr_blocks + block));
     partition_hit(core->partitions[partition], block);
     put_word(at, KVR_GET | i << 8 | (uint64_t)size << 32);
+    memcpy(&sizes, &desc->value_len, sizeof(sizes)); /* and value_crc */
     put_word(at + 8, sizes);
-    put_word(at + 16, block_ref(generation, partition * nr_blocks + block));
     put_word(at + 24, len);
     put_word(at + 32, len | (uint64_t)ttl_ms << 32);
-    put_word(at + 40, layout | KVR_TIER_HOST << 16);
+    put_word(at + 40, desc->layout | KVR_TIER_HOST << 16);
     if (likely(spare_unit))
         copy_units(at + sizeof(struct kvr_get_rep), value, len);
     else
         copy_padded(at + sizeof(struct kvr_get_rep), value, len);
-    return at + size;
+    return size;
 }
 _Static_assert(
     offsetof(struct kvr_get_rep, value_len) == 8 && offsetof(struct kvr_get_rep, value_crc) == 12 &&

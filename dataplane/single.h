@@ -24,16 +24,20 @@ _Static_assert(SINGLE_HEAD + SINGLE_MAX <= 19u * 64u &&
  * has to be moved. */
 static inline void single_seal(const struct request *request, uint8_t *msg, uint32_t len)
 {
-    uint64_t first = KVR_MAGIC | (uint64_t)KVR_VERSION << 32 | (uint64_t)KVR_REPLY << 40 |
-                     (uint64_t)request->hdr.priority << 56;
+    uint64_t first;
     uint32_t crc;
 
+    memcpy(&first, msg, sizeof(first));
     put_word(msg + offsetof(struct kvr_hdr, deadline_us), (uint64_t)request->hdr.seq << 32);
-    put_word(msg, first);
+    put_word(msg, first ^ (uint64_t)(KVR_REQUEST ^ KVR_REPLY) << 40);
     put_word(msg + 8, len | 1u << 16); /* nr_ops */
     crc = crc32c_datagram(msg, len);
     memcpy(msg + offsetof(struct kvr_hdr, crc), &crc, sizeof(crc));
 }
+_Static_assert(offsetof(struct kvr_hdr, kind) == 5 && offsetof(struct kvr_hdr, len) == 8 &&
+                   offsetof(struct kvr_hdr, nr_ops) == 10 &&
+                   offsetof(struct kvr_hdr, seq) == offsetof(struct kvr_hdr, deadline_us) + 4,
+               "single_seal writes the header in words");
 
 /* Does it for a new request if it is a single one, proven by a cookie that was seen before, and
  * nobody waits. False: nothing was done, it has to go the long way. */
@@ -41,7 +45,7 @@ static inline void single_seal(const struct request *request, uint8_t *msg, uint
 {
     const struct block_desc *desc = request->ops[0].found;
     uint8_t *msg = (uint8_t *)(uintptr_t)request->msg;
-    uint32_t len;
+    uint32_t len, size;
 
     if (!request->single || core->nr_parked > 0 || !cookie_known(core, request) || !desc ||
         !plain_ready(desc, core->now_ms))
@@ -52,11 +56,11 @@ static inline void single_seal(const struct request *request, uint8_t *msg, uint
     core->train_budget -= len;
     core->singles.nr++;
     core->singles.value_bytes += len;
-    len = (uint32_t)(plain_record(core, &request->ops[0], 0, msg + sizeof(struct kvr_hdr), true) -
-                     msg);
-    core->singles.bytes += len;
-    single_seal(request, msg, len);
-    core->transport->ops->turn_round(core->transport, request, len);
+    size = (uint32_t)sizeof(struct kvr_hdr) +
+           plain_record(core, request->ops, desc, len, 0, msg + sizeof(struct kvr_hdr), true);
+    core->singles.bytes += size;
+    single_seal(request, msg, size);
+    core->transport->ops->turn_round(core->transport, request, size);
     return true;
 }
 
