@@ -99,7 +99,7 @@ static inline void usual_peer(const struct frame_usual *usual, const uint8_t *fr
     memcpy(peer->ip, mapped, sizeof(mapped));
     memcpy(peer->ip + 12, frame + FRAME_ETH_SIZE + IP4_SRC, 4);
     memcpy(peer->local_ip, usual->mapped4, sizeof(peer->local_ip));
-    memcpy(peer->local_mac, frame, sizeof(peer->local_mac) + sizeof(peer->mac)); /* ours, theirs */
+    memcpy((uint8_t *)peer + offsetof(struct peer, local_mac), frame, 12); /* ours, theirs */
     peer->local_port = (uint16_t)ports;
     peer->port = (uint16_t)(ports >> 16);
     peer->ipv6 = false;
