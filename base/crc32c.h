@@ -26,22 +26,37 @@ static inline uint64_t crc32c_word(uint64_t state, const uint8_t *at)
     return __builtin_ia32_crc32di(state, word);
 }
 
-/* state: the inverted CRC. len: a multiple of 8. */
+#define CRC32C_WORD(n)                                                                             \
+    case n:                                                                                        \
+        state = crc32c_word(state, end - 8 * (n));                                                 \
+        __attribute__((fallthrough));
+#define CRC32C_FOUR(n) CRC32C_WORD(n) CRC32C_WORD(n - 1) CRC32C_WORD(n - 2) CRC32C_WORD(n - 3)
+
+/* state: the inverted CRC. len: a multiple of 8, less than CRC32C_SHORT_MAX. One jump into a run of
+ * words that has no loop: of short inputs half the instructions would be the loop's. */
 static inline uint64_t crc32c_words(uint64_t state, const uint8_t *at, size_t len)
 {
     const uint8_t *end = at + len;
 
-    for (; end - at >= 32; at += 32) {
-        state = crc32c_word(state, at);
-        state = crc32c_word(state, at + 8);
-        state = crc32c_word(state, at + 16);
-        state = crc32c_word(state, at + 24);
+    switch (len / 8 % 32) {
+        CRC32C_WORD(31)
+        CRC32C_WORD(30)
+        CRC32C_WORD(29)
+        CRC32C_FOUR(28)
+        CRC32C_FOUR(24)
+        CRC32C_FOUR(20)
+        CRC32C_FOUR(16)
+        CRC32C_FOUR(12)
+        CRC32C_FOUR(8)
+        CRC32C_FOUR(4)
+    case 0:
+        break;
     }
-#pragma GCC unroll 1
-    for (; at < end; at += 8)
-        state = crc32c_word(state, at);
     return state;
 }
+#undef CRC32C_FOUR
+#undef CRC32C_WORD
+_Static_assert(CRC32C_SHORT_MAX == 8 * 32, "crc32c_words has a case for each length");
 #endif
 
 /* Of a datagram of 16 bytes or more, whose header holds its CRC at 12. */

@@ -31,22 +31,33 @@ struct cookie_cache {
 [[nodiscard]] bool cookie_verify(struct core *core, const struct request *request,
                                  struct cookie_slot *slot);
 
-/* Whether hdr.cookie is valid now. */
-[[nodiscard]] static inline bool cookie_check(struct core *core, const struct request *request)
+static inline struct cookie_slot *cookie_slot(struct core *core, const struct request *request)
 {
-    uint64_t session = request->hdr.session, cookie = request->hdr.cookie;
-    uint64_t mix = (session ^ request->peer.port) * 0x9e3779b97f4a7c15ull, a[2], b[2];
-    struct cookie_slot *slot = &core->cookie_cache->slots[mix >> 54];
+    uint64_t mix = (request->hdr.session ^ request->peer.port) * 0x9e3779b97f4a7c15ull;
+
+    return &core->cookie_cache->slots[mix >> 54];
+}
+
+/* Whether hdr.cookie is valid now and was seen before; session 0 is nobody's. */
+[[nodiscard]] static inline bool cookie_known(struct core *core, const struct request *request)
+{
+    const struct cookie_slot *slot = cookie_slot(core, request);
+    uint64_t a[2], b[2];
 
     memcpy(a, slot->ip, sizeof(a));
     memcpy(b, request->peer.ip, sizeof(b));
-    if (likely(((slot->session ^ session) | (slot->cookie ^ cookie) | (a[0] ^ b[0]) |
-                (a[1] ^ b[1]) | (uint64_t)(slot->port ^ request->peer.port)) == 0 &&
-               core->epoch - slot->epoch <= 1))
-        return true;
-    return cookie != 0 && cookie_verify(core, request, slot);
+    return ((slot->session ^ request->hdr.session) | (slot->cookie ^ request->hdr.cookie) |
+            (a[0] ^ b[0]) | (a[1] ^ b[1]) | (uint64_t)(slot->port ^ request->peer.port)) == 0 &&
+           core->epoch - slot->epoch <= 1;
 }
-_Static_assert(COOKIE_SLOTS == 1u << (64 - 54), "cookie_check takes the top bits");
+
+/* Whether hdr.cookie is valid now. */
+[[nodiscard]] static inline bool cookie_check(struct core *core, const struct request *request)
+{
+    return likely(cookie_known(core, request)) ||
+           (request->hdr.cookie != 0 && cookie_verify(core, request, cookie_slot(core, request)));
+}
+_Static_assert(COOKIE_SLOTS == 1u << (64 - 54), "cookie_slot takes the top bits");
 
 [[nodiscard]] int cookie_cache_create(struct cookie_cache **out);
 void cookie_cache_destroy(struct cookie_cache *cache);

@@ -35,6 +35,13 @@ struct live_settings {
     char policy[16];
 };
 
+/* What GETs answered by get_single came to, until they are counted behind their burst. */
+struct singles {
+    uint64_t value_bytes;
+    uint32_t nr;
+    uint64_t bytes; /* of datagrams */
+};
+
 struct core {
     unsigned index, nr_cores;
     uint64_t now_ns; /* read once per loop turn */
@@ -65,6 +72,7 @@ struct core {
     uint32_t crc_budget;   /* bytes of uploads that this turn may still check */
     uint32_t copy_max;     /* longer values are sent from where they lie */
     uint32_t train_budget; /* bytes of values that GETs may still send before they wait */
+    struct singles singles;
     uint32_t errors_second, errors_noted; /* the ring of errors takes some a second only */
     uint16_t answered[KVR_OPCODES];       /* ops of this turn's burst, for the histograms */
     uint16_t base_port;

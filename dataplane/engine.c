@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a core does with a burst and in the rest of a turn. A burst goes through each stage as a
  * whole, so that the cache misses of its lookups overlap. */
+#include <limits.h>
 #include <string.h>
 
 #include "dataplane/dispatch.h"
@@ -9,6 +10,7 @@
 #include "dataplane/parse.h"
 #include "dataplane/reply.h"
 #include "dataplane/session.h"
+#include "dataplane/single.h"
 #include "dataplane/upload.h"
 #include "shm/probe.h"
 
@@ -16,14 +18,97 @@
 #define RETRY_MAX 64u             /* parked requests looked at in a turn */
 #define PROBES 64u                /* lookups under way together: three lines each stay in L1 */
 
-/* Parses; answers or drops what is wrong. Returns how many requests are left. */
-static unsigned parse_all(struct core *core, struct request **requests, unsigned n,
-                          struct request **good)
+/* A lookup ahead of its turn. */
+struct probe {
+    struct request_op *op;
+    const struct part_map *map;
+    union {
+        const struct bucket *bucket;   /* until probe_found has read it */
+        const struct block_desc *desc; /* from then on; NULL: none has the tag */
+    };
+};
+
+/* Those under way together; there is room for another request's while there are fewer than PROBES.
+ */
+struct probes {
+    struct probe list[PROBES + KVR_OPS_MAX];
+};
+
+/* Begins the lookup of an op, if it has a key and this core owns it. Returns where the next one's
+ * goes. */
+static inline struct probe *probe_op(const struct core *core, struct request_op *op,
+                                     struct probe *at)
 {
-    struct parse_env env = {.seed = core->arena->sb->seed,
-                            .nr_partitions = core->nr_partitions,
-                            .own_partition = (uint16_t)core->index};
-    unsigned nr_good = 0;
+    unsigned partition = op->partition;
+    const struct part_map *map = &core->arena->maps[partition];
+
+    if (unlikely(!core->partitions[partition]))
+        return at;
+    at->bucket = probe_ahead(map, op->hash);
+    at->map = map;
+    at->op = op;
+    return at + 1;
+}
+
+static inline struct probe *probe_start(const struct core *core, struct request *request,
+                                        struct probe *at)
+{
+    struct request_op *op = request->ops, *end = op + request->nr_ops;
+
+    if (likely(request->single))
+        return probe_op(core, op, at);
+    for (; op < end; op++)
+        if (likely(op->key != NULL))
+            at = probe_op(core, op, at);
+    return at;
+}
+
+/* Ends them: op->found is the key's block, where it was found. */
+static void probe_end(const struct core *core, struct probe *list, const struct probe *end)
+{
+    const struct arena *arena = core->arena;
+
+    for (struct probe *at = list; at < end; at++)
+        at->desc = probe_bucket(at->map, at->bucket, at->op->hash);
+    for (struct probe *at = list; at < end; at++) {
+        struct request_op *op = at->op;
+
+        if (likely(at->desc && op->opcode == KVR_GET) &&
+            likely(probe_block(arena, at->desc, op->key, op->key_len)))
+            op->found = at->desc;
+    }
+}
+
+/* A burst's requests that are to be executed. */
+struct batch {
+    struct request *list[BURST];
+    unsigned nr;
+    bool same_priority;
+    struct probes probes;
+    struct probe *probes_end; /* of those begun while parsing; NULL: not all were */
+};
+
+/* Answers or drops what parse found wrong. */
+static __attribute__((noinline)) void turn_away(struct core *core, struct request *request,
+                                                enum parse_verdict verdict,
+                                                const struct parse_fault *fault)
+{
+    struct transport *transport = request_transport(core, request);
+
+    note_drop(core, request, fault->reason, verdict == PARSE_REFUSE ? fault->opcode : 0);
+    if (verdict == PARSE_REFUSE)
+        answer_header(core, request, fault->status, 0);
+    transport->ops->release(transport, request);
+}
+
+static inline void parse_all(struct core *core, struct request **requests, unsigned n,
+                             struct batch *batch)
+{
+    const struct parse_env env = {.seed = core->arena->sb->seed,
+                                  .nr_partitions = core->nr_partitions,
+                                  .own_partition = (uint16_t)core->index};
+    struct probe *at = batch->probes.list, *full = at + PROBES;
+    unsigned nr = 0, any = 0, all = UINT_MAX;
     uint64_t bytes = 0;
 
     for (unsigned i = 0; i < n; i++) {
@@ -31,117 +116,92 @@ static unsigned parse_all(struct core *core, struct request **requests, unsigned
         struct parse_fault fault;
         enum parse_verdict verdict;
 
-        if (i + 1 < n)
-            prefetch_read(requests[i + 1]->msg);
         bytes += request->len;
         verdict = parse_request(&env, request, &fault);
-        if (likely(verdict == PARSE_OK)) {
-            good[nr_good++] = request;
+        if (unlikely(verdict != PARSE_OK)) {
+            turn_away(core, request, verdict, &fault);
             continue;
         }
-        note_drop(core, request, fault.reason, verdict == PARSE_REFUSE ? fault.opcode : 0);
-        if (verdict == PARSE_REFUSE)
-            answer_header(core, request, fault.status, 0);
-        request_transport(core, request)->ops->release(request_transport(core, request), request);
+        batch->list[nr++] = request;
+        any |= request->hdr.priority;
+        all &= request->hdr.priority;
+        if (likely(at < full))
+            at = probe_start(core, request, at);
     }
+    batch->nr = nr;
+    batch->same_priority = nr == 0 || any == all;
+    batch->probes_end = at < full ? at : NULL;
     counter_add(&core->stats->rx_datagrams, n);
     counter_add(&core->stats->rx_bytes, bytes);
-    return nr_good;
-}
-
-/* The lookups of some requests, ahead of their turn, so that the cache misses overlap. */
-static void probe(const struct core *core, struct request *const *requests, unsigned n)
-{
-    struct {
-        struct request_op *op;
-        const struct part_map *map;
-        const struct bucket *bucket;
-    } probes[PROBES + KVR_OPS_MAX], *end = probes;
-
-    for (unsigned i = 0; i < n; i++) {
-        struct request_op *op = requests[i]->ops, *last = op + requests[i]->nr_ops;
-
-        for (; op < last; op++) {
-            if (!op->key || !core->partitions[op->partition])
-                continue;
-            end->op = op;
-            end->map = &core->arena->maps[op->partition];
-            end->bucket = probe_ahead(end->map, op->hash);
-            end++;
-        }
-    }
-    for (typeof(end) at = probes; at < end; at++)
-        at->op->found = probe_bucket(at->map, at->bucket, at->op->hash);
-    for (typeof(end) at = probes; at < end; at++) {
-        struct request_op *op = at->op;
-
-        if (op->found &&
-            (op->opcode != KVR_GET || !probe_block(core->arena, op->found, op->key, op->key_len)))
-            op->found = NULL;
-    }
-}
-
-/* As many of the next requests as have PROBES ops together, or a few more. */
-static unsigned next_group(struct request *const *requests, unsigned n)
-{
-    unsigned nr = 0, ops = 0;
-
-    while (nr < n && ops < PROBES)
-        ops += requests[nr++]->nr_ops;
-    return nr;
 }
 
 /* In order of priority, and of arrival within one. */
-static void order_all(struct request **requests, unsigned n)
+static void order_all(struct batch *batch)
 {
     struct request *ordered[BURST];
-    unsigned mask = 0, nr = 0;
+    unsigned nr = 0;
 
-    for (unsigned i = 0; i < n; i++)
-        mask |= 1u << requests[i]->hdr.priority;
-    if (likely((mask & (mask - 1)) == 0))
-        return;
-    for (; mask != 0; mask &= mask - 1)
-        for (unsigned i = 0; i < n; i++)
-            if (requests[i]->hdr.priority == (unsigned)__builtin_ctz(mask))
-                ordered[nr++] = requests[i];
-    memcpy(requests, ordered, nr * sizeof(requests[0]));
+    for (unsigned priority = 0; priority < KVR_PRIORITIES; priority++)
+        for (unsigned i = 0; i < batch->nr; i++)
+            if (batch->list[i]->hdr.priority == priority)
+                ordered[nr++] = batch->list[i];
+    memcpy(batch->list, ordered, nr * sizeof(ordered[0]));
 }
 
-static void run_all(struct core *core, struct request *const *requests, unsigned n,
-                    void (*run)(struct core *core, struct request *request))
+/* Lookups and execution, some requests after the others: as many as have PROBES ops together, or a
+ * few more. */
+static inline __attribute__((always_inline)) void
+run_groups(struct core *core, struct request *const *requests, unsigned n, struct probes *probes,
+           void (*run)(struct core *core, struct request *request))
 {
-    for (unsigned at = 0, group; at < n; at += group) {
-        group = next_group(requests + at, n - at);
-        probe(core, requests + at, group);
-        for (unsigned i = at; i < at + group; i++)
+    for (unsigned at = 0, to = 0; at < n; at = to) {
+        struct probe *end = probes->list;
+
+        while (to < n && end < probes->list + PROBES)
+            end = probe_start(core, requests[to++], end);
+        probe_end(core, probes->list, end);
+        for (unsigned i = at; i < to; i++)
             run(core, requests[i]);
     }
 }
 
+static inline void run_new(struct core *core, struct request *request)
+{
+    if (unlikely(!get_single(core, request)))
+        dispatch_new(core, request);
+}
+
 void engine_burst(struct core *core, struct request **requests, unsigned n)
 {
-    struct request *good[BURST];
-    unsigned nr_good;
+    struct batch batch;
 
     if (n == 0)
         return;
     core->burst_ns = requests[0]->arrived_ns;
-    nr_good = parse_all(core, requests, n, good);
-    order_all(good, nr_good);
-    run_all(core, good, nr_good, dispatch_new);
+    parse_all(core, requests, n, &batch);
+    if (unlikely(!batch.same_priority))
+        order_all(&batch);
+    if (likely(batch.probes_end)) {
+        probe_end(core, batch.probes.list, batch.probes_end);
+        for (unsigned i = 0; i < batch.nr; i++)
+            run_new(core, batch.list[i]);
+    } else {
+        run_groups(core, batch.list, batch.nr, &batch.probes, run_new);
+    }
+    singles_count(core);
 }
 
 static bool take_over(struct core *core)
 {
     struct request *requests[TAKE_OVER_MAX];
+    struct probes probes;
     unsigned ring = 0, n = 0;
 
     if (core->nr_cores == 1)
         return false;
     while (n < TAKE_OVER_MAX && (requests[n] = handoff_pop(core, &ring)) != NULL)
         n++;
-    run_all(core, requests, n, dispatch_run);
+    run_groups(core, requests, n, &probes, dispatch_run);
     counter_add(&core->stats->handoff_in, n);
     return n > 0;
 }

@@ -5,9 +5,11 @@
 
 #include "dataplane/ops.h"
 #include "dataplane/parse.h"
+#include "dataplane/record.h"
 #include "dataplane/view.h"
 #include "shm/probe.h"
 
+#define HEADER ((uint32_t)sizeof(struct kvr_hdr))
 #define RECORD ((uint32_t)sizeof(struct kvr_get_rep))
 #define CROWD 512u /* do not squeeze less than this beside other records if more is to come */
 
@@ -38,21 +40,6 @@ static uint32_t next_len(const struct train *train, uint32_t left)
     if (fits >= CROWD && left > most)
         return fits;
     return left < most ? left : most;
-}
-
-/* len bytes of a value and zeroes up to the next multiple of 8. No byte is needed after it is
- * overwritten: value and reply never overlap. */
-static inline void copy_padded(uint8_t *to, const uint8_t *bytes, uint32_t len)
-{
-    uint64_t zero = 0;
-
-    if (len == 0)
-        return;
-    memcpy(to + align8(len) - sizeof(zero), &zero, sizeof(zero));
-    if (len == CACHE_LINE) /* inline */
-        memcpy(to, bytes, CACHE_LINE);
-    else
-        memcpy(to, bytes, len);
 }
 
 /* Sends the record with len bytes from pos on. False: no buffer. */
@@ -171,62 +158,7 @@ int op_get(struct core *core, struct request *request, struct request_op *op, st
     return KVR_OK;
 }
 
-/* ---- The usual case: get_plain, in as few steps as it can be done ---- */
-
-/* Values lie in slots of whole DATA_UNITs, so up to the end of the unit may be read. Bytes behind
- * len, up to the next multiple of 8, become zero; to has room for a unit more than len. */
-static inline void copy_units(uint8_t *to, const uint8_t *bytes, uint32_t len)
-{
-    uint64_t last;
-
-    for (uint32_t at = 0; at < len; at += DATA_UNIT)
-        memcpy(to + at, bytes + at, DATA_UNIT);
-    if (unlikely(len % 8 != 0)) {
-        memcpy(&last, to + len / 8 * 8, sizeof(last));
-        last &= UINT64_MAX >> (64 - 8 * (len % 8));
-        memcpy(to + len / 8 * 8, &last, sizeof(last));
-    }
-}
-
-static inline void put_word(uint8_t *at, uint32_t low, uint32_t high)
-{
-    uint64_t word = low | (uint64_t)high << 32;
-
-    memcpy(at, &word, sizeof(word));
-}
-
-/* As op_get would answer the i-th op, in one record, written in words; an access for the policy.
- * Returns the record's end. */
-static inline uint8_t *plain_record(const struct core *core, const struct request_op *op,
-                                    unsigned i, uint8_t *at, bool spare_unit)
-{
-    const struct block_desc *desc = op->found;
-    const struct part_map *map = &core->arena->maps[op->partition];
-    const uint8_t *value = core->arena->data + (uint64_t)desc->place * DATA_UNIT;
-    uint32_t block = (uint32_t)(desc - map->descs), len = desc->value_len;
-    uint32_t size = RECORD + align8(len), ttl_ms = 0;
-
-    partition_hit(core->partitions[op->partition], block);
-    if (unlikely(desc->flags & DESC_EXPIRES))
-        ttl_ms = desc->expiry_ms - core->now_ms;
-    put_word(at, KVR_GET | i << 8, size);
-    memcpy(at + 8, &desc->value_len, 8); /* and value_crc */
-    put_word(at + 16, op->partition * map->nr_blocks + block, desc->generation);
-    put_word(at + 24, len, 0);
-    put_word(at + 32, len, ttl_ms);
-    put_word(at + 40, desc->layout | KVR_TIER_HOST << 16, 0);
-    if (likely(spare_unit))
-        copy_units(at + RECORD, value, len);
-    else
-        copy_padded(at + RECORD, value, len);
-    return at + size;
-}
-_Static_assert(
-    offsetof(struct kvr_get_rep, value_len) == 8 && offsetof(struct kvr_get_rep, value_crc) == 12 &&
-        offsetof(struct block_desc, value_crc) == offsetof(struct block_desc, value_len) + 4 &&
-        offsetof(struct kvr_get_rep, ref) == 16 && offsetof(struct kvr_get_rep, view_len) == 24 &&
-        offsetof(struct kvr_get_rep, len) == 32 && offsetof(struct kvr_get_rep, layout) == 40,
-    "plain_record writes the record in words");
+/* ---- The usual case: get_plain, in as few steps as it can be done (one op: single.h) ---- */
 
 /* Bytes of value that all ops ask for together; UINT32_MAX: not all of it is at hand, or more than
  * a record and this turn may carry. */
@@ -239,8 +171,7 @@ static inline uint32_t plain_bytes(const struct core *core, const struct request
     for (; op < end; op++) {
         const struct block_desc *desc = op->found;
 
-        if (!desc || desc->state != BLOCK_SEALED || desc->value_len > len_max ||
-            expiry_passed(desc->flags, desc->expiry_ms, core->now_ms))
+        if (!desc || !plain_ready(desc, core->now_ms) || desc->value_len > len_max)
             return UINT32_MAX;
         bytes += desc->value_len;
     }
@@ -259,43 +190,42 @@ static inline void count_plain(struct core *core, unsigned nr, uint32_t bytes)
 /* The records of the ops from `from` on that fit one datagram. Returns the next op. */
 static inline unsigned plain_datagram(struct answer *answer, unsigned from)
 {
-    const struct request *request = answer->request;
-    uint32_t most = answer_most(answer), size = 0;
-    unsigned to = from;
-    bool spare_unit;
-    uint8_t *at;
+    const struct request_op *op = &answer->request->ops[from];
+    unsigned to = from, nr = answer->request->nr_ops;
+    uint32_t len = op->found->value_len, used = RECORD + align8(len), room;
+    uint8_t *at = answer_fresh_room(answer, used);
 
-    for (; to < request->nr_ops; to++) {
-        uint32_t more = RECORD + align8(request->ops[to].found->value_len);
-
-        if (size + more > most)
-            break;
-        size += more;
-    }
-    at = answer_fresh_room(answer, size);
     if (unlikely(!at))
-        return to;
+        return nr;
+    used += HEADER;
+    room = answer->reply.room;
+    for (;;) {
+        at += plain_record(answer->core, op, op->found, len, to, at, room - used >= DATA_UNIT);
+        if (++to == nr)
+            break;
+        len = (++op)->found->value_len;
+        if (used + RECORD + align8(len) > answer->limit)
+            break;
+        used += RECORD + align8(len);
+    }
+    answer->reply.len = used;
     answer->nr_records = (uint8_t)(to - from);
-    spare_unit = answer->reply.room - answer->reply.len >= DATA_UNIT;
-    for (unsigned i = from; i < to; i++)
-        at = plain_record(answer->core, &request->ops[i], i, at, spare_unit);
     return to;
 }
 
-/* A datagram of one op, the most frequent of all, answered in place. */
-static inline bool get_single(struct core *core, struct request *request, uint32_t len_max)
+/* A datagram of one op, answered in place. */
+static bool get_in_place(struct core *core, struct request *request, uint32_t len_max)
 {
     const struct request_op *op = request->ops;
     const struct block_desc *desc = op->found;
     uint8_t *at = (uint8_t *)(uintptr_t)request->msg + sizeof(struct kvr_hdr);
     uint32_t len;
 
-    if (!desc || desc->state != BLOCK_SEALED || desc->value_len > len_max ||
-        expiry_passed(desc->flags, desc->expiry_ms, core->now_ms))
+    if (!desc || !plain_ready(desc, core->now_ms) || desc->value_len > len_max)
         return false;
     len = desc->value_len;
     count_plain(core, 1, len);
-    plain_record(core, op, 0, at, request->room - core->max_datagram >= DATA_UNIT);
+    plain_record(core, op, desc, len, 0, at, request->room - core->max_datagram >= DATA_UNIT);
     answer_in_place(core, request, (uint32_t)sizeof(struct kvr_hdr) + RECORD + align8(len), 1);
     return true;
 }
@@ -311,7 +241,7 @@ bool get_plain(struct core *core, struct request *request)
     if (len_max > core->train_budget)
         return false;
     if (nr == 1 && request->room > 0)
-        return get_single(core, request, len_max);
+        return get_in_place(core, request, len_max);
     bytes = plain_bytes(core, request, len_max);
     if (bytes > core->train_budget)
         return false;

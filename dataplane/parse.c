@@ -370,15 +370,15 @@ static enum parse_verdict check_ops(struct request *request, struct parse_fault 
     return PARSE_OK;
 }
 
-static enum parse_verdict parse_any(const struct parse_env *env, struct request *request,
-                                    struct parse_fault *fault)
+enum parse_verdict parse_any(const struct parse_env *env, struct request *request,
+                             struct parse_fault *fault)
 {
     uint32_t at = sizeof(struct kvr_hdr);
     enum parse_verdict verdict;
 
     fault->opcode = 0;
     request->nr_ops = request->nr_open = request->nr_mutations = 0;
-    request->plain = false;
+    request->plain = request->single = false;
     request->kinds = 0;
     verdict = check_header(env, request, fault);
     if (verdict != PARSE_OK)
@@ -396,90 +396,4 @@ static enum parse_verdict parse_any(const struct parse_env *env, struct request 
         return bad_length(fault);
     request->nr_ops = request->nr_open = request->hdr.nr_ops;
     return check_ops(request, fault);
-}
-
-/* Most datagrams hold nothing but GETs of whole values. They are told by a few comparisons of
- * words; all others, and what is wrong, by parse_any from the start. */
-
-/* Whether nothing is wrong with a header. */
-static inline bool header_good(const struct parse_env *env, const struct request *request)
-{
-    const struct kvr_hdr *hdr = &request->hdr;
-    const uint64_t first = KVR_MAGIC | (uint64_t)KVR_VERSION << 32 | (uint64_t)KVR_REQUEST << 40;
-    uint64_t word;
-    bool good;
-
-    memcpy(&word, hdr, sizeof(word));
-    good = (word & UINT64_MAX >> 8) == first; /* all but the priority */
-    good &= hdr->priority < KVR_PRIORITIES;
-    good &= hdr->len == request->len;
-    good &= (uint8_t)(hdr->nr_ops - 1) < KVR_OPS_MAX;
-    good &= (uint8_t)(hdr->reply_max - 1) >= 18; /* 0 or at least 19 */
-    good &= hdr->session != 0;
-    good &= hdr->partition < env->nr_partitions;
-    return good && crc32c_datagram(request->msg, request->len) == hdr->crc;
-}
-
-/* Whether the record is a GET of a whole value without flags, as most are, with nothing wrong. */
-static inline bool plain_get(const uint8_t *record, uint32_t left, unsigned i, uint32_t *key_len)
-{
-    uint64_t head, range, pieces, window, ref;
-    uint32_t size;
-
-    if (left < sizeof(struct kvr_get_req))
-        return false;
-    memcpy(&head, record, sizeof(head));
-    memcpy(&range, record + offsetof(struct kvr_get_req, off), sizeof(range));
-    memcpy(&pieces, record + offsetof(struct kvr_get_req, stride), sizeof(pieces));
-    memcpy(&window, record + offsetof(struct kvr_get_req, skip), sizeof(window));
-    memcpy(&ref, record + offsetof(struct kvr_get_req, ref), sizeof(ref));
-    *key_len = (uint32_t)(head >> 48);
-    size = (uint16_t)(head >> 32);
-    return (uint32_t)head == (KVR_GET | i << 8) &&
-           (range | (pieces ^ 1ull << 32) | window | ref) == 0 && *key_len - 1 < KVR_KEY_MAX &&
-           size == sizeof(struct kvr_get_req) + align8(*key_len) && size <= left;
-}
-
-static inline void take_plain_get(const struct parse_env *env, struct request_op *op,
-                                  const uint8_t *record, uint32_t key_len)
-{
-    op->record = (const struct kvr_op *)(const void *)record;
-    op->key = record + sizeof(struct kvr_get_req);
-    op->found = NULL;
-    op->key_len = (uint16_t)key_len;
-    op->opcode = KVR_GET;
-    op->state = OP_PENDING;
-    op->mutation = 0;
-    op->hash = hash_key(op->key, key_len, env->seed);
-    op->partition = (uint16_t)hash_partition(op->hash, env->nr_partitions);
-}
-
-static inline bool parse_plain(const struct parse_env *env, struct request *request)
-{
-    uint32_t at = sizeof(struct kvr_hdr), key_len;
-
-    if (request->len < sizeof(struct kvr_hdr))
-        return false;
-    memcpy(&request->hdr, request->msg, sizeof(request->hdr));
-    if (!header_good(env, request))
-        return false;
-    for (unsigned i = 0; i < request->hdr.nr_ops; i++) {
-        const uint8_t *record = request->msg + at;
-
-        if (!plain_get(record, request->len - at, i, &key_len))
-            return false;
-        take_plain_get(env, &request->ops[i], record, key_len);
-        at += (uint32_t)sizeof(struct kvr_get_req) + align8(key_len);
-    }
-    request->nr_ops = request->nr_open = request->hdr.nr_ops;
-    request->nr_mutations = 0;
-    request->kinds = 1u << KVR_GET;
-    request->plain = true;
-    return at == request->len;
-}
-
-enum parse_verdict parse_request(const struct parse_env *env, struct request *request,
-                                 struct parse_fault *fault)
-{
-    return likely(parse_plain(env, request)) ? PARSE_OK : parse_any(env, request, fault);
 }

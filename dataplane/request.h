@@ -15,11 +15,12 @@ struct block_desc;
 
 /* Where a datagram came from, and so where its replies go. Ports in host byte order. */
 struct peer {
-    uint8_t ip[16];       /* IPv6, or IPv4 mapped */
-    uint8_t local_ip[16]; /* that it was sent to: source of the reply */
-    uint16_t port, local_port;
-    uint8_t mac[6], local_mac[6];
+    uint8_t ip[16];               /* IPv6, or IPv4 mapped */
+    uint8_t local_ip[16];         /* that it was sent to: source of the reply */
+    uint8_t local_mac[6], mac[6]; /* in the order of a frame's head */
+    uint16_t local_port, port;
     bool ipv6;
+    bool usual; /* the transport's: it found its shortest form of head */
 };
 
 enum op_state {
@@ -54,6 +55,7 @@ struct request {
     bool proven;     /* the cookie was valid */
     bool parked;     /* was, at least once */
     bool plain;      /* has nothing but GETs of whole values without flags */
+    bool single;     /* and but one, of hdr.partition; from the network, with room for a reply */
     uint8_t local;   /* 0: from the network; else 1 + the client's slot (local/client.h) */
     uint32_t kinds;  /* bit per opcode that it has */
     struct session *session; /* while a fresh seq is being executed; owner of hdr.partition only */

@@ -26,15 +26,26 @@ uint32_t block_head(const struct partition *partition, const struct block_desc *
     return hash_bucket(hash, partition->map->nr_buckets);
 }
 
+/* Leaves out those that the policy does not know. Returns how many are left. */
+static uint32_t keep_known(const struct partition *partition, uint32_t *blocks, uint32_t nr)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < nr; i++)
+        if (!bit_test(partition->aside, blocks[i]))
+            blocks[kept++] = blocks[i];
+    return kept;
+}
+
 void hits_apply(struct partition *partition)
 {
-    uint32_t *blocks = partition->hits.blocks, nr = 0;
+    uint32_t *blocks = partition->hits.blocks, nr = partition->hits.nr, highest = 0;
 
-    for (uint32_t i = 0; i < partition->hits.nr; i++) {
-        assert(blocks[i] < partition->nr_blocks);
-        if (likely(!partition->nr_aside) || !bit_test(partition->aside, blocks[i]))
-            blocks[nr++] = blocks[i];
-    }
+    for (uint32_t i = 0; i < nr; i++)
+        highest = blocks[i] > highest ? blocks[i] : highest;
+    assert(highest < partition->nr_blocks);
+    if (unlikely(partition->nr_aside))
+        nr = keep_known(partition, blocks, nr);
     partition->hits.nr = 0;
     if (nr > 0)
         partition->ops->hits(partition->policy, blocks, nr);

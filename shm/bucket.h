@@ -68,5 +68,20 @@ static inline uint32_t bucket_first(const struct bucket *bucket, uint16_t tag)
     return shared_load(&bucket->tags[8]) == tag ? shared_load(&bucket->blocks[8]) : BLOCK_NONE;
 }
 
+/* bucket_first by the owner, against whom nobody writes. */
+static inline uint32_t bucket_first_own(const struct bucket *bucket, uint16_t tag)
+{
+#ifdef __SSE2__
+    __m128i tags = _mm_loadu_si128((const __m128i *)(const void *)bucket->tags);
+    uint32_t bytes = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)));
+
+    if (likely(bytes != 0))
+        return bucket->blocks[(uint32_t)__builtin_ctz(bytes) / sizeof(tag)];
+    return bucket->tags[8] == tag ? bucket->blocks[8] : BLOCK_NONE;
+#else
+    return bucket_first(bucket, tag);
+#endif
+}
+
 _Static_assert(BUCKET_SLOTS == 9 && offsetof(struct bucket, tags) == 8,
                "bucket_match_eight reads the tags as words 1 and 2");

@@ -21,12 +21,12 @@ static inline const struct bucket *probe_ahead(const struct part_map *map, struc
 static inline const struct block_desc *
 probe_bucket(const struct part_map *map, const struct bucket *bucket, struct key_hash hash)
 {
-    uint32_t hits = bucket_match(bucket, hash_tag(hash));
+    uint32_t block = bucket_first_own(bucket, hash_tag(hash));
     const struct block_desc *desc;
 
-    if (!hits)
+    if (unlikely(block == BLOCK_NONE))
         return NULL;
-    desc = &map->descs[bucket->blocks[__builtin_ctz(hits)]];
+    desc = &map->descs[block];
     prefetch_read(desc);
     return desc;
 }
@@ -43,6 +43,8 @@ static inline bool word_equal(const uint8_t *a, const uint8_t *b)
 /* len: at most KEY_INLINE. Words, of which the last ones may overlap. */
 static inline bool short_key_equal(const uint8_t *key, const uint8_t *other, uint32_t len)
 {
+    if (likely(len == 16))
+        return word_equal(key, other) && word_equal(key + 8, other + 8);
     if (len < 8)
         return memcmp(key, other, len) == 0;
     if (!word_equal(key, other) || !word_equal(key + len - 8, other + len - 8))

@@ -2,9 +2,6 @@
 /* What the port says by itself: ARP replies, neighbour advertisements, echo replies, all written
  * over the frame that asked, and announcements. Only what frame_parse accepted comes here. */
 #include <string.h>
-#if defined(__SSSE3__)
-#include <tmmintrin.h>
-#endif
 
 #include "dataplane/eth/checksum.h"
 #include "dataplane/eth/frame.h"
@@ -230,41 +227,3 @@ void frame_write_head(uint8_t *head, const struct peer *peer, uint32_t len,
     (peer->ipv6 ? write_head6 : write_head4)(head + FRAME_ETH_SIZE, peer, len, checksum,
                                              payload_sum);
 }
-
-#if defined(__SSSE3__)
-/* Addresses and ports change places within two vectors of 16 bytes. */
-void frame_turn(uint8_t *head, uint32_t len)
-{
-    const __m128i macs = _mm_setr_epi8(6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 12, 13, 14, -1);
-    const __m128i ends = _mm_setr_epi8(4, 5, 6, 7, 0, 1, 2, 3, 10, 11, 8, 9, -1, -1, -1, -1);
-    uint8_t *ip = head + FRAME_ETH_SIZE, *tail = ip + IP4_SRC;
-    uint16_t udp_len = __builtin_bswap16((uint16_t)(len + FRAME_UDP_SIZE)), sum;
-    uint16_t total = __builtin_bswap16((uint16_t)(len + FRAME_UDP_SIZE + FRAME_IP4_SIZE));
-    __m128i eth = _mm_loadu_si128((const __m128i *)(const void *)head);
-    __m128i both = _mm_loadu_si128((const __m128i *)(const void *)tail);
-    uint64_t addresses = (uint64_t)_mm_cvtsi128_si64(both);
-    uint64_t word = total | (uint64_t)htobe16(IP4_DONT_FRAGMENT) << 32 | 64ull << 48 |
-                    (uint64_t)PROTO_UDP << 56;
-
-    _mm_storeu_si128((__m128i *)(void *)head, _mm_shuffle_epi8(eth, macs));
-    both = _mm_insert_epi16(_mm_shuffle_epi8(both, ends), udp_len, 6);
-    sum = (uint16_t)~checksum_fold(checksum_join(word, addresses) + htobe16(0x4500));
-    memcpy(ip + IP4_TOTAL, &word, sizeof(word));
-    memcpy(ip + IP4_CHECKSUM, &sum, sizeof(sum));
-    _mm_storeu_si128((__m128i *)(void *)tail, both);
-}
-#else
-void frame_turn(uint8_t *head, uint32_t len)
-{
-    struct peer peer = {0};
-    uint8_t *ip = head + FRAME_ETH_SIZE, *udp = ip + FRAME_IP4_SIZE;
-
-    memcpy(peer.mac, head + ETH_SRC, sizeof(peer.mac));
-    memcpy(peer.local_mac, head + ETH_DST, sizeof(peer.local_mac));
-    memcpy(peer.ip + 12, ip + IP4_SRC, 4);
-    memcpy(peer.local_ip + 12, ip + IP4_DST, 4);
-    peer.port = get_be16(udp + UDP_SRC);
-    peer.local_port = get_be16(udp + UDP_DST);
-    frame_write_head(head, &peer, len, CHECKSUM_NONE, 0);
-}
-#endif

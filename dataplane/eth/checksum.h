@@ -4,6 +4,7 @@
 #pragma once
 
 #include <endian.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -101,4 +102,37 @@ static inline uint16_t checksum_fold(uint64_t sum)
 static inline uint64_t checksum_add_odd(uint64_t sum, const void *from, size_t len)
 {
     return checksum_join(sum, __builtin_bswap16(checksum_fold(checksum_add(0, from, len))));
+}
+
+struct checksum_head {
+    uint8_t bytes[20];
+};
+
+/* Whether 20 bytes that are not all zero sum up to 0xffff, as a good IPv4 header does: a sum of
+ * words of 64 bits folds to that if it is a multiple of 65535, and those are told by the inverse of
+ * that odd number. */
+static inline bool checksum_head_good(const uint8_t *bytes)
+{
+    const uint64_t inverse = 0xfffefffefffeffffull;
+    uint64_t sum;
+    uint32_t half;
+
+    memcpy(&half, bytes + 16, sizeof(half));
+    sum = half;
+#if defined(__x86_64__)
+    __asm__("addq (%1), %0\n\t"
+            "adcq 8(%1), %0\n\t"
+            "adcq $0, %0"
+            : "+r"(sum)
+            : "r"(bytes), "m"(*(const struct checksum_head *)bytes)
+            : "cc");
+#else
+    uint64_t word;
+
+    for (int i = 0; i < 2; i++) {
+        memcpy(&word, bytes + 8 * i, sizeof(word));
+        sum = checksum_join(sum, word);
+    }
+#endif
+    return sum * inverse <= UINT64_MAX / 65535u;
 }

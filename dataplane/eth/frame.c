@@ -9,6 +9,7 @@
 #include "base/cacheline.h"
 #include "dataplane/eth/address.h"
 #include "dataplane/eth/checksum.h"
+#include "dataplane/eth/usual.h"
 #include "dataplane/eth/wire.h"
 
 struct reader {
@@ -139,6 +140,7 @@ read_udp(struct reader *r, uint32_t head, uint32_t size, bool ipv6)
     r->peer->port = get_be16(udp + UDP_SRC);
     r->peer->local_port = port;
     r->peer->ipv6 = ipv6;
+    r->peer->usual = false;
     memcpy(r->peer->mac, r->frame + ETH_SRC, 6);
     memcpy(r->peer->local_mac, r->self->mac, 6);
     return FRAME_DATAGRAM;
@@ -295,75 +297,44 @@ static enum frame_kind read_ip6(struct reader *r)
     }
 }
 
-static inline uint64_t get_word(const uint8_t *from)
+/* The bits of byte `at` of a head that count in a frame_usual, and what they have to be. */
+static void usual_demand(struct frame_usual *usual, unsigned at, uint8_t mask, uint8_t want)
 {
-    uint64_t word;
+    unsigned vector = at >= USUAL_SECOND;
 
-    memcpy(&word, from, sizeof(word));
-    return word;
+    at -= vector ? USUAL_SECOND : 0;
+    ((uint8_t *)&usual->mask[vector])[at] = mask;
+    ((uint8_t *)&usual->want[vector])[at] = want & mask;
 }
 
-static inline uint32_t get_half(const uint8_t *from)
+void frame_usual_make(const struct frame_self *self, struct frame_usual *usual)
 {
-    uint32_t half;
+    const unsigned ip = FRAME_ETH_SIZE;
 
-    memcpy(&half, from, sizeof(half));
-    return half;
+    *usual = (struct frame_usual){
+        .mac = usual_mac(self->mac),
+        .ip = usual_half(self->ip4),
+        .broadcast = usual_half(self->broadcast4),
+        .first_port = self->first_port,
+        .nr_ports = self->has_ip4 ? self->nr_ports : 0,
+    };
+    memcpy(usual->mapped4, self->mapped4, sizeof(usual->mapped4));
+    for (unsigned i = 0; i < 6; i++)
+        usual_demand(usual, ETH_DST + i, 0xff, self->mac[i]);
+    usual_demand(usual, ETH_SRC, 1, 0); /* no group */
+    usual_demand(usual, ETH_TYPE, 0xff, TYPE_IP4 >> 8);
+    usual_demand(usual, ETH_TYPE + 1, 0xff, TYPE_IP4 & 0xff);
+    usual_demand(usual, ip, 0xff, 0x45);
+    usual_demand(usual, ip + IP4_FRAGMENT, IP4_FRAGMENT_MASK >> 8, 0);
+    usual_demand(usual, ip + IP4_FRAGMENT + 1, IP4_FRAGMENT_MASK & 0xff, 0);
+    usual_demand(usual, ip + IP4_PROTO, 0xff, PROTO_UDP);
+    for (unsigned i = 0; i < 4; i++)
+        usual_demand(usual, ip + IP4_DST + i, 0xff, self->ip4[i]);
 }
-
-_Static_assert(offsetof(struct frame_self, mac) + 8 <= sizeof(struct frame_self), "read as a word");
-
-/* Whether it is what nearly all frames are: a datagram to us over IPv4 without options, fragments
- * or anything amiss. All of it is looked at in words (little-endian) and in few branches; what is
- * not so is left to the functions above, which find out why. */
-static inline __attribute__((always_inline)) bool
-read_usual(const struct frame_self *self, const uint8_t *frame, uint32_t len, unsigned checked,
-           struct frame_view *view, struct peer *peer)
-{
-    const uint8_t *ip = frame + FRAME_ETH_SIZE, *udp = ip + FRAME_IP4_SIZE;
-    uint64_t source_mac, our_mac, unlike, sum, mapped;
-    uint32_t source, our_ip, total, udp_len, port;
-
-    if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ || len < FRAME_USUAL_SIZE || !self->has_ip4)
-        return false;
-    our_mac = get_word(self->mac) << 16;
-    our_ip = get_half(self->ip4);
-    source_mac = get_word(frame + ETH_SRC) << 16;
-    source = get_half(ip + IP4_SRC);
-    /* Type, version and length of header; fragment and protocol; destinations. */
-    unlike = (get_half(frame + ETH_TYPE) ^ 0x450008) & 0xffffff;
-    unlike |= (get_half(ip + IP4_FRAGMENT) & 0xff00ff3f) ^ (uint32_t)PROTO_UDP << 24;
-    unlike |= get_half(ip + IP4_DST) ^ our_ip;
-    unlike |= get_word(frame + ETH_DST) << 16 ^ our_mac;
-    if (unlike || !source_mac || source_mac & 1 << 16 || source_mac == our_mac ||
-        source == our_ip || source == get_half(self->broadcast4) || !address4_is_host(ip + IP4_SRC))
-        return false;
-    total = get_be16(ip + IP4_TOTAL);
-    udp_len = get_be16(udp + UDP_LEN);
-    port = get_be16(udp + UDP_DST);
-    if (total > len - FRAME_ETH_SIZE || udp_len > total - FRAME_IP4_SIZE ||
-        total < FRAME_USUAL_SIZE - FRAME_ETH_SIZE || udp_len < FRAME_UDP_SIZE ||
-        port - self->first_port >= self->nr_ports || !get_be16(udp + UDP_SRC) ||
-        (get_be16(udp + UDP_CHECKSUM) && !(checked & FRAME_L4_GOOD)))
-        return false;
-    if (!(checked & FRAME_IP_GOOD)) {
-        sum = checksum_join(get_word(ip), get_word(ip + 8));
-        if (checksum_fold(checksum_join(sum, get_half(ip + 16))) != 0xffff)
-            return false;
-    }
-    view->payload_off = FRAME_USUAL_SIZE;
-    view->payload_len = udp_len - FRAME_UDP_SIZE;
-    peer->port = get_be16(udp + UDP_SRC);
-    peer->local_port = (uint16_t)port;
-    peer->ipv6 = false;
-    mapped = 0xffff0000u | (uint64_t)source << 32;
-    memset(peer->ip, 0, 8);
-    memcpy(peer->ip + 8, &mapped, sizeof(mapped));
-    memcpy(peer->local_ip, self->mapped4, sizeof(peer->local_ip));
-    memcpy(peer->mac, frame + ETH_SRC, sizeof(peer->mac));
-    memcpy(peer->local_mac, self->mac, sizeof(peer->local_mac));
-    return true;
-}
+_Static_assert(FRAME_ETH_SIZE + IP4_FRAGMENT == USUAL_SECOND &&
+                   FRAME_ETH_SIZE + IP4_DST + 4 <= USUAL_SECOND + sizeof(frame_bytes) &&
+                   offsetof(struct frame_self, mac) + 8 <= sizeof(struct frame_self),
+               "what counts lies in the two vectors, and a MAC is read as a word");
 
 enum frame_kind frame_parse(const struct frame_self *self, const uint8_t *frame, uint32_t len,
                             unsigned checked, struct frame_view *view, struct peer *peer)
@@ -372,8 +343,6 @@ enum frame_kind frame_parse(const struct frame_self *self, const uint8_t *frame,
         .self = self, .frame = frame, .checked = checked, .view = view, .peer = peer};
     uint16_t type;
 
-    if (likely(read_usual(self, frame, len, checked, view, peer)))
-        return FRAME_DATAGRAM;
     if (unlikely(len < FRAME_ETH_SIZE))
         return drop(&r, DROP_not_ip);
     view->l3 = FRAME_ETH_SIZE;

@@ -12,7 +12,7 @@
 
 /* Who we are on the wire. */
 struct frame_self {
-    uint8_t mac[6]; /* frame_parse reads it as a word together with the next two */
+    uint8_t mac[6]; /* read as a word together with the next two */
     bool has_ip4, has_ip6;
     uint8_t ip4[4], broadcast4[4]; /* broadcast4: of the own subnet */
     uint8_t ip6[16];
@@ -78,10 +78,6 @@ static inline uint32_t frame_head_size(const struct peer *peer)
 {
     return FRAME_ETH_SIZE + FRAME_UDP_SIZE + (peer->ipv6 ? FRAME_IP6_SIZE : FRAME_IP4_SIZE);
 }
-
-/* Turns the FRAME_USUAL_SIZE bytes in front of a datagram received so into those of its reply of
- * len bytes; as frame_write_head with CHECKSUM_NONE would write them. */
-void frame_turn(uint8_t *head, uint32_t len);
 
 /* Writes frame_head_size(peer) bytes for a payload of len bytes; payload_sum: its checksum_add sum,
  * for CHECKSUM_SOFTWARE. */

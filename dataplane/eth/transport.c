@@ -15,6 +15,7 @@
 #include "dataplane/core.h"
 #include "dataplane/eth/checksum.h"
 #include "dataplane/eth/pools.h"
+#include "dataplane/eth/usual.h"
 
 #define TX_BATCH BURST
 /* Of a full device queue: some 100 us, in which a port of 10 Gbit/s sends 80 full frames. */
@@ -24,11 +25,13 @@
 
 struct eth_transport {
     struct transport base;
-    struct port *port; /* constant but for announce */
+    struct frame_usual usual; /* constant, as all up to stats */
+    struct port *port;        /* but for announce */
     struct core_stats *stats;
     struct rte_mempool *tx_pool, *pin_pool;
     uint16_t port_id, queue;
     bool has_queue;
+    bool sums_by_device;    /* port->tx_checksums */
     bool announces;         /* worker 0 */
     unsigned parse_checked; /* FRAME_PARTIAL_ALLOWED, or 0 */
     unsigned nr_tx, lost;
@@ -102,19 +105,21 @@ static void send_frame(struct eth_transport *t, struct rte_mbuf *frame)
         send_batch(t);
 }
 
-static unsigned checked_by_device(const struct rte_mbuf *frame)
+/* GOOD, or NONE: no checksum in the frame, but the data is known to be good. */
+static inline unsigned checked_by_device(const struct rte_mbuf *frame)
 {
-    uint64_t ip = frame->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-    uint64_t l4 = frame->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
-    unsigned checked = 0;
-
-    /* NONE: no checksum in the frame, but the data is known to be good. */
-    if (ip == RTE_MBUF_F_RX_IP_CKSUM_GOOD || ip == RTE_MBUF_F_RX_IP_CKSUM_NONE)
-        checked |= FRAME_IP_GOOD;
-    if (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD || l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE)
-        checked |= FRAME_L4_GOOD;
-    return checked;
+    return (unsigned)(frame->ol_flags / RTE_MBUF_F_RX_IP_CKSUM_GOOD) &
+           (FRAME_IP_GOOD | FRAME_L4_GOOD);
 }
+_Static_assert(RTE_MBUF_F_RX_L4_CKSUM_GOOD / FRAME_L4_GOOD ==
+                       RTE_MBUF_F_RX_IP_CKSUM_GOOD / FRAME_IP_GOOD &&
+                   (RTE_MBUF_F_RX_IP_CKSUM_NONE & ~RTE_MBUF_F_RX_IP_CKSUM_BAD) ==
+                       RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
+                   (RTE_MBUF_F_RX_L4_CKSUM_NONE & ~RTE_MBUF_F_RX_L4_CKSUM_BAD) ==
+                       RTE_MBUF_F_RX_L4_CKSUM_GOOD &&
+                   !(RTE_MBUF_F_RX_IP_CKSUM_BAD & RTE_MBUF_F_RX_IP_CKSUM_GOOD) &&
+                   !(RTE_MBUF_F_RX_L4_CKSUM_BAD & RTE_MBUF_F_RX_L4_CKSUM_GOOD),
+               "GOOD and NONE share a bit that BAD has not");
 
 static void answer(struct eth_transport *t, struct rte_mbuf *frame, enum frame_kind kind,
                    const struct frame_view *view)
@@ -131,11 +136,11 @@ static void answer(struct eth_transport *t, struct rte_mbuf *frame, enum frame_k
     send_frame(t, frame);
 }
 
-/* Buffers that belong to the device, or to somebody else too, are only read. */
+/* From off on. Buffers that belong to the device, or to somebody else too, are only read. */
 static inline uint32_t room_in_place(const struct eth_transport *t, const struct rte_mbuf *frame,
-                                     uint32_t payload_off)
+                                     uint32_t off)
 {
-    uint32_t room = frame->buf_len - frame->data_off - payload_off;
+    uint32_t room = frame->buf_len - frame->data_off - off;
 
     return RTE_MBUF_DIRECT(frame) && rte_mbuf_refcnt_read(frame) == 1 &&
                    room >= t->base.max_datagram
@@ -143,12 +148,25 @@ static inline uint32_t room_in_place(const struct eth_transport *t, const struct
                : 0;
 }
 
-/* NULL: the frame was answered or dropped. */
-static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *frame)
+static inline struct request *fill(struct rte_mbuf *frame, const uint8_t *msg, uint32_t len,
+                                   uint32_t room)
+{
+    struct request *request = rte_mbuf_to_priv(frame);
+
+    request->frame = frame;
+    request->msg = msg;
+    request->len = len;
+    request->room = room;
+    request->local = 0;
+    return request;
+}
+
+/* What is not usual. NULL: the frame was answered or dropped. */
+static __attribute__((noinline)) struct request *read_unusual(struct eth_transport *t,
+                                                              struct rte_mbuf *frame)
 {
     struct request *request = rte_mbuf_to_priv(frame);
     struct frame_view view;
-    const uint8_t *bytes;
     enum frame_kind kind;
 
     if (unlikely(frame->nb_segs > 1) && rte_pktmbuf_linearize(frame)) {
@@ -156,18 +174,11 @@ static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *fram
         rte_pktmbuf_free(frame);
         return NULL;
     }
-    bytes = rte_pktmbuf_mtod(frame, const uint8_t *);
-    kind = frame_parse(&t->port->self, bytes, frame->data_len,
+    kind = frame_parse(&t->port->self, rte_pktmbuf_mtod(frame, const uint8_t *), frame->data_len,
                        checked_by_device(frame) | t->parse_checked, &view, &request->peer);
-    if (likely(kind == FRAME_DATAGRAM)) {
-        request->next = NULL;
-        request->frame = frame;
-        request->msg = bytes + view.payload_off;
-        request->len = view.payload_len;
-        request->local = 0;
-        request->room = room_in_place(t, frame, view.payload_off);
-        return request;
-    }
+    if (likely(kind == FRAME_DATAGRAM))
+        return fill(frame, rte_pktmbuf_mtod_offset(frame, const uint8_t *, view.payload_off),
+                    view.payload_len, room_in_place(t, frame, view.payload_off));
     if (kind == FRAME_DROP) {
         counter_add(&t->stats->drops[view.reason], 1);
         rte_pktmbuf_free(frame);
@@ -177,11 +188,41 @@ static struct request *read_frame(struct eth_transport *t, struct rte_mbuf *fram
     return NULL;
 }
 
+/* A frame of one piece that is nobody else's: the numbers behind data_off, in one word. */
+static inline bool one_piece(const struct rte_mbuf *frame)
+{
+    const uint32_t one = 1u | 1u << 16;
+    uint32_t both;
+
+    memcpy(&both, &frame->refcnt, sizeof(both));
+    return both == one;
+}
+_Static_assert(offsetof(struct rte_mbuf, nb_segs) == offsetof(struct rte_mbuf, refcnt) + 2,
+               "one_piece reads both together");
+
+static inline struct request *read_frame(struct eth_transport *t, struct rte_mbuf *frame)
+{
+    struct request *request = rte_mbuf_to_priv(frame);
+    const uint8_t *bytes = rte_pktmbuf_mtod(frame, const uint8_t *);
+    uint32_t room = frame->buf_len - frame->data_off - FRAME_USUAL_SIZE;
+    int32_t len;
+
+    if (unlikely(!one_piece(frame)) || unlikely(!RTE_MBUF_DIRECT(frame)) ||
+        unlikely(room < t->base.max_datagram))
+        return read_unusual(t, frame);
+    len = frame_usual_read(&t->usual, bytes, frame->data_len, checked_by_device(frame),
+                           &request->peer);
+    if (unlikely(len < 0))
+        return read_unusual(t, frame);
+    return fill(frame, bytes + FRAME_USUAL_SIZE, (uint32_t)len, room);
+}
+
 static unsigned eth_rx(struct transport *transport, uint64_t now_ns, struct request **requests,
                        unsigned max)
 {
     struct eth_transport *t = eth(transport);
-    struct rte_mbuf *frames[BURST];
+    struct rte_mbuf *frames[BURST + PREFETCH_AHEAD];
+    struct request *request;
     unsigned n, nr = 0;
 
     if (!t->has_queue)
@@ -191,14 +232,17 @@ static unsigned eth_rx(struct transport *transport, uint64_t now_ns, struct requ
         return 0;
     counter_add(&t->stats->rx_bursts, 1);
     counter_add(&t->stats->rx_packets, n);
-    for (unsigned i = 0; i < n && i < PREFETCH_AHEAD; i++)
+    for (unsigned i = 0; i < PREFETCH_AHEAD; i++) {
+        frames[n + i] = frames[n - 1]; /* is fetched ahead several times, no harm done */
         prefetch_read(rte_pktmbuf_mtod(frames[i], const uint8_t *));
+    }
     for (unsigned i = 0; i < n; i++) {
-        if (i + PREFETCH_AHEAD < n)
-            prefetch_read(rte_pktmbuf_mtod(frames[i + PREFETCH_AHEAD], const uint8_t *));
-        requests[nr] = read_frame(t, frames[i]);
-        if (requests[nr])
-            requests[nr++]->arrived_ns = now_ns;
+        prefetch_read(rte_pktmbuf_mtod(frames[i + PREFETCH_AHEAD], const uint8_t *));
+        request = read_frame(t, frames[i]);
+        if (unlikely(!request))
+            continue;
+        request->arrived_ns = now_ns;
+        requests[nr++] = request;
     }
     return nr;
 }
@@ -305,24 +349,30 @@ static void eth_reply_send(struct transport *transport, const struct peer *peer,
     send_frame(t, head);
 }
 
+/* Any frame's head, or with sums for the device to make. */
+static __attribute__((noinline)) void turn_any(struct eth_transport *t, struct request *request,
+                                               uint32_t len)
+{
+    struct rte_mbuf *frame = request->frame;
+    struct reply reply = {.len = len, .frame = frame};
+
+    frame->data_off = (uint16_t)(request->msg - (const uint8_t *)frame->buf_addr);
+    eth_reply_send(&t->base, &request->peer, &reply);
+}
+
 static void eth_turn_round(struct transport *transport, struct request *request, uint32_t len)
 {
     struct eth_transport *t = eth(transport);
     struct rte_mbuf *frame = request->frame;
-    uint32_t off = (uint32_t)(request->msg - (const uint8_t *)frame->buf_addr);
-    struct reply reply;
 
     frame->ol_flags = 0;
-    if (unlikely(off - frame->data_off != FRAME_USUAL_SIZE || request->peer.ipv6 ||
-                 t->port->tx_checksums)) {
-        frame->data_off = (uint16_t)off;
-        reply = (struct reply){.len = len, .frame = frame};
-        eth_reply_send(transport, &request->peer, &reply);
+    if (unlikely(!request->peer.usual || t->sums_by_device)) {
+        turn_any(t, request, len);
         return;
     }
     frame->data_len = (uint16_t)(FRAME_USUAL_SIZE + len);
     frame->pkt_len = FRAME_USUAL_SIZE + len;
-    frame_turn(rte_pktmbuf_mtod(frame, uint8_t *), len);
+    frame_usual_turn((uint8_t *)(uintptr_t)request->msg - FRAME_USUAL_SIZE, len);
     send_frame(t, frame);
 }
 
@@ -395,6 +445,7 @@ static void setup(struct eth_transport *t, struct port *port, const struct setti
     t->base.max_datagram = max_datagram(port);
     t->base.zero_copy_min =
         port->attach && settings->zero_copy_min ? (uint32_t)settings->zero_copy_min : UINT32_MAX;
+    frame_usual_make(&port->self, &t->usual);
     t->port = port;
     t->stats = stats;
     t->tx_pool = port->tx_pool;
@@ -402,6 +453,7 @@ static void setup(struct eth_transport *t, struct port *port, const struct setti
     t->port_id = port->id;
     t->queue = (uint16_t)(worker % port->nr_queues);
     t->has_queue = worker < port->nr_queues;
+    t->sums_by_device = port->tx_checksums;
     t->announces = worker == 0;
     t->parse_checked = port->traits->partial_checksums ? FRAME_PARTIAL_ALLOWED : 0;
 }

@@ -10,6 +10,7 @@
 #include "client/build.h"
 #include "dataplane/eth/checksum.h"
 #include "dataplane/eth/frame.h"
+#include "dataplane/eth/usual.h"
 #include "perf/micro/bed.h"
 #include "perf/micro/bench.h"
 
@@ -27,6 +28,7 @@ struct datagram_kind {
 struct state {
     struct parse_env env;
     struct frame_self self;
+    struct frame_usual usual;
     struct peer peer;
     unsigned checked; /* of frames */
     uint64_t good, asked;
@@ -165,6 +167,7 @@ static void *setup_frames(const struct bench *bench)
     memcpy(state->self.mac, peer.mac, 6);
     memcpy(state->self.ip6, peer.ip, 16);
     frame_self_set_ip4(&state->self, (const uint8_t[4]){10, 96, 0, 1}, 24);
+    frame_usual_make(&state->self, &state->usual);
     for (unsigned i = 0; i < NR; i++) {
         uint32_t len = build(&kinds[0], i, datagram), head = frame_head_size(&peer);
 
@@ -183,6 +186,8 @@ static void run_frames(void *arg, uint64_t nr)
 
     for (uint64_t i = 0; i < nr; i++)
         state->good +=
+            frame_usual_read(&state->usual, state->bytes[i % NR], state->lens[i % NR],
+                             state->checked, &state->requests[i % NR].peer) >= 0 ||
             frame_parse(&state->self, state->bytes[i % NR], state->lens[i % NR], state->checked,
                         &view, &state->requests[i % NR].peer) == FRAME_DATAGRAM;
     state->asked += nr;

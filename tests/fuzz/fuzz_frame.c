@@ -8,6 +8,7 @@
 #include "dataplane/eth/address.h"
 #include "dataplane/eth/checksum.h"
 #include "dataplane/eth/frame.h"
+#include "dataplane/eth/usual.h"
 #include "dataplane/eth/wire.h"
 
 #define MEND 0x80u
@@ -90,6 +91,24 @@ static void check_answer(const struct frame_self *self, enum frame_kind kind,
     CHECK(!memcmp(frame + ETH_SRC, self->mac, 6));
 }
 
+/* What the short way takes, frame_parse takes for the same. */
+static void check_usual(const struct frame_self *self, const uint8_t *frame, uint32_t len,
+                        unsigned checked, const struct frame_view *view, const struct peer *peer)
+{
+    struct frame_usual usual;
+    struct peer other;
+    int32_t size;
+
+    frame_usual_make(self, &usual);
+    size = frame_usual_read(&usual, frame, len, checked, &other);
+    if (size < 0)
+        return;
+    CHECK(view && view->payload_off == FRAME_USUAL_SIZE && view->payload_len == (uint32_t)size);
+    CHECK(!memcmp(other.ip, peer->ip, 16) && !memcmp(other.local_ip, peer->local_ip, 16));
+    CHECK(!memcmp(other.mac, peer->mac, 6) && !memcmp(other.local_mac, peer->local_mac, 6));
+    CHECK(other.port == peer->port && other.local_port == peer->local_port && !peer->ipv6);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
@@ -111,6 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (bytes[0] & MEND)
         mend_checksums(frame, len);
     kind = frame_parse(&self, frame, len, bytes[0] & 7u, &view, &peer);
+    check_usual(&self, frame, len, bytes[0] & 7u, kind == FRAME_DATAGRAM ? &view : NULL, &peer);
     if (kind == FRAME_DATAGRAM)
         check_datagram(&self, &view, &peer, len);
     else if (kind == FRAME_DROP)

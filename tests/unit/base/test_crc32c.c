@@ -66,3 +66,17 @@ Test(crc32c, a_blank_counts_as_zeroes_wherever_it_lies)
                          at);
         }
 }
+
+Test(crc32c, a_datagrams_own_field_counts_as_zeroes)
+{
+    uint8_t bytes[600], blanked[600];
+    struct rng rng;
+
+    rng_seed(&rng, 9);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)rng_next(&rng);
+    memcpy(blanked, bytes, sizeof(bytes));
+    memset(blanked + 12, 0, 4);
+    for (size_t len = 16; len <= sizeof(bytes); len++)
+        cr_assert_eq(crc32c_datagram(bytes, len), reference(blanked, len), "%zu", len);
+}
