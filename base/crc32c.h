@@ -17,6 +17,10 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t len);
  * that holds its own CRC. */
 uint32_t crc32c_blank(const void *bytes, size_t len, size_t at);
 
+/* The CRC32C of A followed by B, from those of both; shift: crc32c_shift(length of B). */
+uint32_t crc32c_join(uint32_t a, uint32_t b, uint32_t shift);
+uint32_t crc32c_shift(size_t len);
+
 #if defined(__SSE4_2__)
 static inline uint64_t crc32c_word(uint64_t state, const uint8_t *at)
 {

@@ -196,6 +196,13 @@ uint32_t build_crc(const uint8_t *head, uint32_t head_len, const void *tail, uin
     return crc32c(crc, zeroes, pad8(tail_len) - tail_len);
 }
 
+uint32_t build_tail_crc(const uint8_t *head, uint32_t head_len, uint32_t shift)
+{
+    const struct kvr_hdr *hdr = (const struct kvr_hdr *)(const void *)head;
+
+    return crc32c_join(build_crc(head, head_len, NULL, 0), hdr->crc, shift);
+}
+
 uint32_t build_finish(struct writer *writer, const struct kvr_hdr *hdr, const void *tail,
                       uint32_t tail_len)
 {

@@ -83,6 +83,10 @@ uint32_t build_finish(struct writer *writer, const struct kvr_hdr *hdr, const vo
 /* CRC32C of a datagram whose crc field counts as 0: head, then tail_len bytes, then padding. */
 uint32_t build_crc(const uint8_t *head, uint32_t head_len, const void *tail, uint32_t tail_len);
 
+/* Of a finished one: the CRC32C of its tail, without a look at it. shift: crc32c_shift(its length,
+ * a multiple of 8). */
+uint32_t build_tail_crc(const uint8_t *head, uint32_t head_len, uint32_t shift);
+
 /* A datagram of nothing but GETs of keys of one length, that others are copied from: only id,
  * partition and keys differ. */
 struct get_form {

@@ -34,6 +34,8 @@ static uint32_t train(const struct link *link)
 
     if (most > client->hello.train_max)
         most = client->hello.train_max;
+    if (payload > KVR_FRAG_BEST)
+        payload = KVR_FRAG_BEST;
     return most < payload ? payload : most / payload * payload;
 }
 
@@ -56,10 +58,12 @@ static uint32_t get_weight(const struct kvr_client *, const struct task *task)
     return (uint32_t)most;
 }
 
-static void ask(struct writer *writer, const struct task *task, uint32_t lo, uint32_t hi)
+static void ask(struct writer *writer, const struct task *task, uint32_t lo, uint32_t hi,
+                uint8_t flags)
 {
     const struct kvr_call *call = task->call;
-    struct kvr_get_req req = {.off = call->off,
+    struct kvr_get_req req = {.op.flags = flags,
+                              .off = call->off,
                               .len = call->len,
                               .stride = call->stride,
                               .count = (uint16_t)views(call),
@@ -84,10 +88,12 @@ static void get_write(struct kvr_client *client, struct datagram *datagram, unsi
     const struct task *task = at->task;
     uint32_t hi = at->hi < task->total ? at->hi : task->total;
     uint32_t size = build_get_size(task->call->key.len), lo = at->lo;
+    bool doubtful = datagram->nr_sends > 0 && datagram->link->damaged;
+    uint8_t flags = doubtful ? KVR_GET_CHECK : 0;
     struct range gap;
 
     if (!task->known) {
-        ask(writer, task, at->lo, at->hi);
+        ask(writer, task, at->lo, at->hi, flags);
         return;
     }
     at->end = at->lo;
@@ -96,7 +102,7 @@ static void get_write(struct kvr_client *client, struct datagram *datagram, unsi
                     writer->nr_ops + 1u >= KVR_OPS_MAX ||
                     writer->len + 2 * size > client->max_datagram;
         at->end = last ? hi : gap.hi;
-        ask(writer, task, gap.lo, at->end);
+        ask(writer, task, gap.lo, at->end, flags);
         lo = at->end;
     }
 }

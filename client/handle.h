@@ -106,8 +106,8 @@ struct task {
     uint8_t nr_restarts;
     uint32_t frag, seq; /* PUT */
     uint64_t ref;       /* GET: the block. PUT: the upload */
-    uint32_t crc;       /* PUT: of the value */
-    bool crc_known;
+    uint32_t crc;       /* PUT: of the first crc_len bytes of the value */
+    uint32_t crc_len;
     /* shm:// */
     uint32_t nr_waits;
     uint64_t at;    /* of the value in the data segment, or in staging */
@@ -163,6 +163,7 @@ struct link {
     uint16_t partition;
     uint8_t state; /* enum link_state */
     bool gso_off;
+    bool damaged;                                   /* replies came that were */
     uint64_t cookie, cookie_old_ns, cookie_dead_ns; /* renew from, useless from */
     uint64_t hello_first, hello_id;                 /* ids of the HELLOs in flight; 0 = none */
     uint64_t hello_sent_ns, hello_due_ns;
@@ -198,6 +199,7 @@ struct kvr_client {
     struct kvr_options options;
     struct kvr_client_stats stats;
     struct rng rng;
+    uint32_t frag_shift; /* crc32c_shift(KVR_FRAG_BEST) */
     const struct wire *wire;
     struct local *local;             /* shm://: the mapped cache; else NULL */
     struct sockaddr_storage address; /* of partition 0 */

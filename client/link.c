@@ -67,12 +67,14 @@ void link_accept(struct link *link, const uint8_t *bytes, uint32_t len)
 
     client->stats.rx_datagrams++;
     client->stats.rx_bytes += len;
-    if (fault == CHECK_CRC || fault == CHECK_LENGTH)
+    if (fault == CHECK_CRC || fault == CHECK_LENGTH) {
         client->stats.rx_corrupt++;
-    else if (fault != CHECK_OK || reply.hdr.session != client->session)
+        link->damaged |= fault == CHECK_CRC;
+    } else if (fault != CHECK_OK || reply.hdr.session != client->session) {
         client->stats.rx_unexpected++;
-    else if ((reply.hdr.id & SLOT_HELLO) == SLOT_HELLO)
+    } else if ((reply.hdr.id & SLOT_HELLO) == SLOT_HELLO) {
         session_answer(link, &reply);
-    else
+    } else {
         datagram_answer(link, &reply);
+    }
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/crc32c.h"
 #include "base/hash.h"
 #include "client/datagram.h"
 #include "client/link.h"
@@ -76,6 +77,7 @@ static enum kvr_status create(const struct kvr_options *options, struct kvr_clie
         return KVR_NO_MEMORY;
     *out = client;
     client->wire = &wire_udp;
+    client->frag_shift = crc32c_shift(KVR_FRAG_BEST);
     client->now_ns = clock_ns();
     client->next_due_ns = client->next_deadline_ns = client->next_delayed_ns = NEVER;
     client->mtu_payload = client->max_datagram = KVR_DATAGRAM_MAX;

@@ -52,19 +52,35 @@ static void put_restart(struct kvr_client *client, struct task *task)
     task->traffic = TRAFFIC_WRITE;
     task->alone = !small;
     task->frag = (room - (uint32_t)sizeof(struct kvr_write_req)) & ~7u;
+    if (task->frag > KVR_FRAG_BEST)
+        task->frag = KVR_FRAG_BEST;
     task->cursor = 0;
     task->total = (uint32_t)call->value_len;
     task->ref = 0;
-    task->crc_known = false;
+    task->crc = task->crc_len = 0;
     gaps_reset(&task->gaps, 0);
 }
 
 static uint32_t value_crc(struct task *task)
 {
-    if (!task->crc_known)
-        task->crc = crc32c(0, task->call->value, task->call->value_len);
-    task->crc_known = true;
+    const uint8_t *value = task->call->value;
+
+    if (task->crc_len < task->total)
+        task->crc = crc32c(task->crc, value + task->crc_len, task->total - task->crc_len);
+    task->crc_len = task->total;
     return task->crc;
+}
+
+/* The fragment just sent was summed for its datagram; that of the value goes on by it. */
+static void follow_crc(struct task *task, const struct datagram *datagram)
+{
+    uint32_t shift = datagram->link->client->frag_shift;
+
+    if (datagram->entries[0].lo != task->crc_len || datagram->tail_len != KVR_FRAG_BEST)
+        return;
+    task->crc =
+        crc32c_join(task->crc, build_tail_crc(datagram->bytes, datagram->head_len, shift), shift);
+    task->crc_len += KVR_FRAG_BEST;
 }
 
 static void write_put(struct writer *writer, struct task *task)
@@ -226,6 +242,7 @@ static bool put_stream(struct kvr_client *, struct task *task)
         gap.hi = gap.lo + task->frag;
     datagram_add(datagram, task, gap.lo, gap.hi);
     datagram_launch(datagram, 0);
+    follow_crc(task, datagram);
     task->cursor = gap.hi;
     return task->cursor < task->total;
 }

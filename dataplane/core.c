@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "dataplane/cookie.h"
 #include "dataplane/handoff.h"
@@ -99,6 +100,7 @@ int core_create(const struct core_options *options, struct core **out,
     core->parked_tail = &core->parked;
     core->boot_id = options->boot_id;
     core->base_port = options->base_port;
+    core->unit_shift = crc32c_shift(KVR_FRAG_BEST);
     core->max_datagram = options->transport->max_datagram < KVR_DATAGRAM_MAX
                              ? options->transport->max_datagram
                              : KVR_DATAGRAM_MAX;

@@ -70,6 +70,7 @@ struct core {
     uint64_t boot_id;
     uint64_t burst_ns;     /* arrival of this turn's burst; 0 = none */
     uint32_t crc_budget;   /* bytes of uploads that this turn may still check */
+    uint32_t unit_shift;   /* crc32c_shift(KVR_FRAG_BEST) */
     uint32_t copy_max;     /* longer values are sent from where they lie */
     uint32_t train_budget; /* bytes of values that GETs may still send before they wait */
     struct singles singles;

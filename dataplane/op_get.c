@@ -3,6 +3,7 @@
  * bytes. The block cannot go away meanwhile: this core is its owner and an RCU reader. */
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "dataplane/ops.h"
 #include "dataplane/parse.h"
 #include "dataplane/record.h"
@@ -11,6 +12,7 @@
 
 #define HEADER ((uint32_t)sizeof(struct kvr_hdr))
 #define RECORD ((uint32_t)sizeof(struct kvr_get_rep))
+#define UNIT KVR_FRAG_BEST
 #define CROWD 512u /* do not squeeze less than this beside other records if more is to come */
 
 /* What one GET sends. */
@@ -28,31 +30,74 @@ static uint32_t record_most(const struct answer *answer)
     return (answer_most(answer) - RECORD) & ~7u;
 }
 
+/* Whether the value's bytes from pos of the view on begin with a unit, whose CRC32C is kept. */
+static bool at_unit(const struct train *train, uint32_t pos)
+{
+    return train->view->piece == train->view->len && (train->view->off + pos) % UNIT == 0;
+}
+
+/* len bytes from pos on, or fewer, so that the next record begins with a unit. */
+static uint32_t to_unit(const struct train *train, uint32_t pos, uint32_t len)
+{
+    uint32_t end = (train->view->off + pos + len) % UNIT;
+
+    return train->view->piece == train->view->len && end < len ? len - end : len;
+}
+
 /* How many of the left bytes the next record carries: what fits the open datagram, or a new one. */
-static uint32_t next_len(const struct train *train, uint32_t left)
+static uint32_t next_len(const struct train *train, uint32_t pos, uint32_t left)
 {
     uint32_t most = record_most(train->answer);
     uint32_t open = answer_left(train->answer);
     uint32_t fits = open > RECORD ? (open - RECORD) & ~7u : 0;
+    uint32_t len = fits >= CROWD ? fits : most;
 
-    if (left <= fits)
+    if (left <= most)
         return left;
-    if (fits >= CROWD && left > most)
-        return fits;
-    return left < most ? left : most;
+    if (most < UNIT)
+        return len;
+    return at_unit(train, pos) ? UNIT : to_unit(train, pos, len);
+}
+
+/* The CRC32C of a unit: kept, or from now on. */
+static uint32_t unit_crc(const struct train *train, const struct partition *partition,
+                         const uint8_t *bytes)
+{
+    uint32_t *sum = partition_sums(partition, train->block->block) +
+                    (uint32_t)(bytes - train->block->value) / UNIT;
+
+    if (*sum == 0)
+        *sum = crc32c(0, bytes, UNIT);
+    return *sum;
+}
+
+/* Ends the datagram with len bytes of the value, whose room was taken with their record's. */
+static void send_tail(struct train *train, const uint8_t *bytes, uint32_t len, bool unit)
+{
+    struct answer *answer = train->answer;
+    struct tail tail = {.partition = answer->core->partitions[train->op->partition],
+                        .block = train->block->block,
+                        .bytes = bytes,
+                        .len = len,
+                        .attach = len > answer->core->copy_max,
+                        .summed = unit};
+
+    if (unit)
+        tail.crc = unit_crc(train, tail.partition, bytes);
+    answer->reply.len -= len;
+    answer_tail(answer, &tail);
 }
 
 /* Sends the record with len bytes from pos on. False: no buffer. */
 static bool send_record(struct train *train, uint32_t pos, uint32_t len)
 {
     const uint8_t *bytes = view_contiguous(train->view, train->block->value, pos, len);
-    bool tail = bytes && len > train->answer->core->copy_max && len % 8 == 0;
+    bool unit = bytes && len == UNIT && (uint32_t)(bytes - train->block->value) % UNIT == 0;
+    bool tail = unit || (bytes && len > train->answer->core->copy_max && len % 8 == 0);
     uint32_t size = RECORD + align8(len);
     uint8_t *at;
 
     train->answer->last &= !tail;
-
-    /* A tail is bytes of the datagram, so its room is taken with the record's and given back. */
     at = answer_room(train->answer, size);
     if (!at)
         return false;
@@ -61,9 +106,7 @@ static bool send_record(struct train *train, uint32_t pos, uint32_t len)
     train->rep.len = len;
     memcpy(at, &train->rep, RECORD);
     if (tail) {
-        train->answer->reply.len -= len;
-        answer_tail(train->answer, train->answer->core->partitions[train->op->partition],
-                    train->block->block, bytes, len);
+        send_tail(train, bytes, len, unit);
         return true;
     }
     if (likely(bytes != NULL)) {
@@ -78,7 +121,7 @@ static bool send_record(struct train *train, uint32_t pos, uint32_t len)
 static void send_train(struct train *train, uint32_t pos, uint32_t end)
 {
     do {
-        uint32_t len = next_len(train, end - pos);
+        uint32_t len = next_len(train, pos, end - pos);
 
         if (!send_record(train, pos, len))
             return;
@@ -112,6 +155,30 @@ static bool find(const struct core *core, const struct request_op *op, struct bl
                       block);
 }
 
+/* Whether what is kept of view[pos, end) still fits its bytes. A block that was damaged is dropped.
+ */
+static bool holds(struct core *core, const struct request_op *op, const struct block_view *block,
+                  const struct value_view *view, uint32_t pos, uint32_t end)
+{
+    struct partition *partition = core->partitions[op->partition];
+    const uint32_t *sums = partition_sums(partition, block->block);
+    uint32_t unit = (view->off + pos) / UNIT, past = (view->off + end + UNIT - 1) / UNIT;
+
+    if (view->piece != view->len)
+        return true;
+    if (past > block->value_len / UNIT)
+        past = block->value_len / UNIT;
+    for (; unit < past; unit++) {
+        const uint8_t *bytes = block->value + (size_t)unit * UNIT;
+
+        if (sums[unit] == 0 || crc32c(0, bytes, UNIT) == sums[unit])
+            continue;
+        (void)partition_del(partition, op->hash, op->key, op->key_len, block->ref, core->now_ms);
+        return false;
+    }
+    return true;
+}
+
 int op_get(struct core *core, struct request *request, struct request_op *op, struct answer *answer)
 {
     struct kvr_get_req get;
@@ -131,6 +198,8 @@ int op_get(struct core *core, struct request *request, struct request_op *op, st
         return op_say(answer, op, KVR_BAD_RANGE);
     pos = get.skip;
     end = view_window(&view, &get, core->train_max);
+    if (unlikely(get.op.flags & KVR_GET_CHECK) && !holds(core, op, &block, &view, pos, end))
+        return op_say(answer, op, KVR_CORRUPT);
     partition_hit(core->partitions[op->partition], block.block);
     counter_add(&core->stats->hits, 1);
     struct train train = {

@@ -5,6 +5,7 @@
  * turn. */
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "dataplane/ops.h"
 #include "dataplane/session.h"
 #include "dataplane/upload.h"
@@ -33,6 +34,10 @@ static void begin_upload(struct core *core, const struct request *request,
     upload->value_len = put->value_len;
     upload->frag = put->frag;
     upload->add = put->op.flags & KVR_PUT_ADD;
+    if (put->frag == KVR_FRAG_BEST) {
+        upload->sums = partition_sums(upload->partition, block);
+        upload->shift = core->unit_shift;
+    }
     upload_begin(upload);
     counter_set(&core->stats->uploads, upload_count(core->uploads));
 }
@@ -102,21 +107,36 @@ static struct upload *named(struct core *core, const struct request *request,
     return upload;
 }
 
+/* The fragment's CRC32C follows from the datagram's, which parse has checked, and that of what lies
+ * before it: no need to sum its bytes again. False: other records share the datagram. */
+static bool fragment_crc(const struct core *core, const struct request *request,
+                         const struct kvr_write_req *write, uint32_t *crc)
+{
+    uint32_t head = (uint32_t)(sizeof(request->hdr) + sizeof(*write));
+
+    if (request->nr_ops != 1 || write->len != KVR_FRAG_BEST)
+        return false;
+    *crc = crc32c_join(crc32c_datagram(request->msg, head), request->hdr.crc, core->unit_shift);
+    return true;
+}
+
 int op_write(struct core *core, struct request *request, struct request_op *op,
              struct answer *answer)
 {
     struct kvr_write_req write;
     struct upload *upload;
     enum kvr_status status;
-    uint32_t budget;
+    uint32_t budget, crc;
+    bool summed;
 
     memcpy(&write, op->record, sizeof(write));
     upload = named(core, request, op, write.upload, &status);
     if (!upload)
         return op_say(answer, op, status);
     if (upload->state == UPLOAD_OPEN) {
-        status =
-            upload_write(upload, write.off, write.len, (const uint8_t *)op->record + sizeof(write));
+        summed = fragment_crc(core, request, &write, &crc);
+        status = upload_write(upload, write.off, write.len,
+                              (const uint8_t *)op->record + sizeof(write), summed ? &crc : NULL);
         if (status == KVR_OK)
             counter_add(&core->stats->value_bytes_in, write.len);
         budget = 2 * write.len; /* its own bytes, still in the cache, and as much of what waits */

@@ -18,7 +18,8 @@ struct op_shape {
 static const struct op_shape shapes[KVR_OPCODES] = {
     [KVR_HELLO] = {sizeof(struct kvr_hello_req), 0, false},
     [KVR_PING] = {sizeof(struct kvr_ping), 0, false},
-    [KVR_GET] = {sizeof(struct kvr_get_req), KVR_GET_QUIET | KVR_GET_PIN | KVR_GET_META, true},
+    [KVR_GET] = {sizeof(struct kvr_get_req),
+                 KVR_GET_QUIET | KVR_GET_PIN | KVR_GET_META | KVR_GET_CHECK, true},
     [KVR_PUT] = {sizeof(struct kvr_put_req), KVR_PUT_ADD, true},
     [KVR_RESERVE] = {sizeof(struct kvr_put_req), KVR_PUT_ADD, true},
     [KVR_WRITE] = {sizeof(struct kvr_write_req), KVR_WRITE_QUIET, false},

@@ -112,9 +112,15 @@ struct seal {
     enum kvr_status status;
     uint8_t nr_records;
     uint32_t retry_us;
-    const uint8_t *tail; /* the last tail_len bytes, which lie elsewhere */
-    uint32_t tail_len;
+    const struct tail *tail; /* the last bytes, which lie elsewhere; or NULL */
 };
+
+static inline uint32_t tail_crc(const struct core *core, uint32_t head, const struct tail *tail)
+{
+    if (tail->summed)
+        return crc32c_join(head, tail->crc, core->unit_shift);
+    return crc32c(head, tail->bytes, tail->len);
+}
 
 /* Writes the header, in words: a struct put together in memory and copied stalls. What a reply does
  * not say of itself is echoed. */
@@ -122,7 +128,7 @@ static inline __attribute__((always_inline)) void
 seal(struct core *core, const struct request *request, const struct reply *reply, struct seal seal)
 {
     const struct kvr_hdr *asked = &request->hdr;
-    uint32_t len = reply->len + seal.tail_len, crc;
+    uint32_t len = reply->len + (seal.tail ? seal.tail->len : 0), crc;
     uint8_t *bytes = reply->bytes;
     uint64_t words[2] = {KVR_MAGIC | (uint64_t)KVR_VERSION << 32 | (uint64_t)KVR_REPLY << 40 |
                              (uint64_t)seal.status << 48 | (uint64_t)asked->priority << 56,
@@ -136,9 +142,9 @@ seal(struct core *core, const struct request *request, const struct reply *reply
         asked->floor | (uint64_t)asked->tenant << 32 | (uint64_t)answering(core, request) << 48;
     memcpy(bytes + offsetof(struct kvr_hdr, deadline_us), &words[0], 8);
     memcpy(bytes + offsetof(struct kvr_hdr, floor), &words[1], 8);
-    crc = crc32c_datagram(bytes, len - seal.tail_len);
-    if (seal.tail_len > 0)
-        crc = crc32c(crc, seal.tail, seal.tail_len);
+    crc = crc32c_datagram(bytes, reply->len);
+    if (seal.tail)
+        crc = tail_crc(core, crc, seal.tail);
     memcpy(bytes + offsetof(struct kvr_hdr, crc), &crc, sizeof(crc));
     counter_add(&core->stats->tx_datagrams, 1);
     counter_add(&core->stats->tx_bytes, len);
@@ -210,21 +216,20 @@ void answer_bare(struct answer *answer, const struct request_op *op, enum kvr_st
     answer_record(answer, op, status, &head, sizeof(head));
 }
 
-void answer_tail(struct answer *answer, struct partition *partition, uint32_t block,
-                 const uint8_t *tail, uint32_t len)
+void answer_tail(struct answer *answer, const struct tail *tail)
 {
     struct core *core = answer->core;
     struct transport *transport = request_transport(core, answer->request);
 
     assert(!answer->in_place);
     seal(core, answer->request, &answer->reply,
-         (struct seal){
-             .status = KVR_OK, .nr_records = answer->nr_records, .tail = tail, .tail_len = len});
-    if (transport->ops->reply_attach(transport, &answer->reply, partition, block, tail, len)) {
+         (struct seal){.status = KVR_OK, .nr_records = answer->nr_records, .tail = tail});
+    if (tail->attach && transport->ops->reply_attach(transport, &answer->reply, tail->partition,
+                                                     tail->block, tail->bytes, tail->len)) {
         counter_add(&core->stats->tx_zero_copy, 1);
     } else {
-        memcpy(answer->reply.bytes + answer->reply.len, tail, len);
-        answer->reply.len += len;
+        memcpy(answer->reply.bytes + answer->reply.len, tail->bytes, tail->len);
+        answer->reply.len += tail->len;
     }
     transport->ops->reply_send(transport, &answer->request->peer, &answer->reply);
     answer->open = false;

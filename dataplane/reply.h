@@ -86,10 +86,18 @@ void answer_record(struct answer *answer, const struct request_op *op, enum kvr_
 /* A record that is the head alone. */
 void answer_bare(struct answer *answer, const struct request_op *op, enum kvr_status status);
 
-/* The open datagram ends with bytes of a sealed block behind the last len bytes written: attached
- * where the transport can, else copied. Sends it. tail: a multiple of 8. */
-void answer_tail(struct answer *answer, struct partition *partition, uint32_t block,
-                 const uint8_t *tail, uint32_t len);
+/* Bytes of a sealed block, a multiple of 8. */
+struct tail {
+    struct partition *partition;
+    const uint8_t *bytes;
+    uint32_t block, len;
+    uint32_t crc; /* CRC32C of KVR_FRAG_BEST bytes, if summed */
+    bool summed;
+    bool attach; /* where the transport can; else copied */
+};
+
+/* The open datagram ends with the tail, behind the last bytes written. Sends it. */
+void answer_tail(struct answer *answer, const struct tail *tail);
 
 /* The whole answer is a header. retry_us: with BUSY. */
 void answer_header(struct core *core, const struct request *request, enum kvr_status status,

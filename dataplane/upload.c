@@ -12,6 +12,7 @@
 #include "shm/partition.h"
 
 #define NONE UINT32_MAX
+#define JOIN_COST 64u /* as of so many bytes */
 #define BITMAP_WORDS (KVR_VALUE_MAX / KVR_FRAG_MIN / 64u)
 
 struct queue {
@@ -199,7 +200,7 @@ static uint32_t frag_end(const struct upload *upload, uint32_t frag)
 }
 
 enum kvr_status upload_write(struct upload *upload, uint32_t off, uint32_t len,
-                             const uint8_t *bytes)
+                             const uint8_t *bytes, const uint32_t *crc)
 {
     uint32_t frag = off / upload->frag;
 
@@ -208,9 +209,25 @@ enum kvr_status upload_write(struct upload *upload, uint32_t off, uint32_t len,
     if (has(upload, frag))
         return KVR_OK;
     memcpy(upload->value + off, bytes, len);
+    if (upload->sums && crc && len == KVR_FRAG_BEST)
+        upload->sums[frag] = *crc;
     upload->received[frag / 64] |= 1ull << (frag % 64);
     upload->nr_received++;
     return KVR_OK;
+}
+
+/* Goes on by a fragment whose CRC32C is known. False: it is not. */
+static bool join_fragment(struct upload *upload, uint32_t frag, uint32_t *budget)
+{
+    uint32_t cost = *budget < JOIN_COST ? *budget : JOIN_COST;
+
+    if (!upload->sums || upload->crc_at != frag * KVR_FRAG_BEST ||
+        upload->value_len - upload->crc_at < KVR_FRAG_BEST || upload->sums[frag] == 0)
+        return false;
+    upload->crc = crc32c_join(upload->crc, upload->sums[frag], upload->shift);
+    upload->crc_at += KVR_FRAG_BEST;
+    *budget -= cost;
+    return true;
 }
 
 void upload_advance(struct upload *upload, uint32_t *budget)
@@ -221,6 +238,8 @@ void upload_advance(struct upload *upload, uint32_t *budget)
 
         if (!has(upload, frag))
             return;
+        if (join_fragment(upload, frag, budget))
+            continue;
         piece = frag_end(upload, frag) - upload->crc_at;
         if (piece > *budget)
             piece = *budget;
@@ -263,6 +282,7 @@ void upload_end(struct upload_table *table, struct upload *upload, enum kvr_stat
     upload->status = (uint8_t)status;
     upload->ref = ref;
     upload->value = NULL;
+    upload->sums = NULL;
     table->count--;
 }
 

@@ -22,12 +22,14 @@ struct upload {
     uint64_t ref; /* ended with OK: the block */
     struct partition *partition;
     uint8_t *value;     /* the reserved memory, while open */
+    uint32_t *sums;     /* partition_sums, if its fragments are what those are of; else NULL */
     uint64_t *received; /* bit per fragment */
     uint32_t generation;
     uint32_t block, value_len, frag, nr_frags, nr_received;
     uint32_t seq; /* of the RESERVE */
     uint32_t used_ms;
     uint32_t crc, crc_at; /* CRC32C of value[0, crc_at); every fragment before it has come */
+    uint32_t shift;       /* crc32c_shift(KVR_FRAG_BEST), if it has sums */
     uint16_t partition_nr;
     uint8_t idx;    /* of the RESERVE in its datagram */
     uint8_t state;  /* enum upload_state */
@@ -54,10 +56,12 @@ struct upload *upload_find_seq(struct upload_table *table, uint64_t session, uin
                                uint32_t seq, uint8_t idx, uint64_t *handle);
 void upload_touch(struct upload_table *table, struct upload *upload, uint32_t now_ms);
 
-/* Stores a fragment; again is no error. BAD_RANGE: not one of its fragments. */
+/* Stores a fragment; again is no error. crc: its CRC32C, or NULL where that is not known.
+ * BAD_RANGE: not one of its fragments. */
 [[nodiscard]] enum kvr_status upload_write(struct upload *upload, uint32_t off, uint32_t len,
-                                           const uint8_t *bytes);
-/* Takes the CRC over what came in order, at most *budget bytes, which it reduces. */
+                                           const uint8_t *bytes, const uint32_t *crc);
+/* Takes the CRC over what came in order, at most *budget bytes, which it reduces; fragments whose
+ * own is known cost little of it. */
 void upload_advance(struct upload *upload, uint32_t *budget);
 /* The first missing ranges, neighbours joined; returns how many, at most max. */
 unsigned upload_missing(const struct upload *upload, struct kvr_range *ranges, unsigned max);

@@ -24,10 +24,11 @@ static void private_free(struct partition *partition)
     free(partition->aside);
     free(partition->lease_until);
     free(partition->pins);
+    free(partition->sums);
     free(partition);
 }
 
-static struct partition *private_alloc(const struct part_map *map)
+static struct partition *private_alloc(const struct part_map *map, uint64_t region_size)
 {
     struct partition *partition = aligned_alloc(CACHE_LINE, sizeof(*partition));
     uint32_t nr = map->nr_blocks;
@@ -48,8 +49,9 @@ static struct partition *private_alloc(const struct part_map *map)
     partition->aside = calloc(partition->nr_words, sizeof(uint64_t));
     partition->lease_until = pages_calloc(nr, sizeof(*partition->lease_until));
     partition->pins = pages_calloc(nr, sizeof(*partition->pins));
+    partition->sums = pages_calloc(region_size / KVR_FRAG_BEST + 1, sizeof(*partition->sums));
     if (partition->expiring && partition->leased && partition->aside && partition->lease_until &&
-        partition->pins)
+        partition->pins && partition->sums)
         return partition;
     private_free(partition);
     return NULL;
@@ -75,7 +77,7 @@ int partition_open(struct arena *arena, unsigned number, const struct partition_
 
     if (!ops)
         return -EINVAL;
-    partition = private_alloc(map);
+    partition = private_alloc(map, arena->region_size);
     if (!partition)
         return -ENOMEM;
     partition->arena = arena;
@@ -168,6 +170,8 @@ static void desc_reserve(struct partition *partition, uint32_t block, uint32_t p
     if (meta_needed(&request->hint))
         fresh.meta = hint_store(partition, &request->hint);
     desc_publish(desc, &fresh);
+    memset(partition_sums(partition, block), 0,
+           request->value_len / KVR_FRAG_BEST * sizeof(*partition->sums));
 }
 
 static enum kvr_status memory_take(struct partition *partition, uint32_t units, uint32_t block,
@@ -227,6 +231,15 @@ enum kvr_status partition_reserve(struct partition *partition, const struct bloc
 uint8_t *partition_value(struct partition *partition, uint32_t block)
 {
     return partition->arena->data + (uint64_t)desc_of(partition, block)->place * DATA_UNIT;
+}
+
+uint32_t *partition_sums(const struct partition *partition, uint32_t block)
+{
+    uint64_t at = (uint64_t)desc_of(partition, block)->place * DATA_UNIT;
+
+    if (at < partition->map->region_off) /* 0: of no bytes, so without a place */
+        return partition->sums;
+    return partition->sums + (at - partition->map->region_off) / KVR_FRAG_BEST;
 }
 
 void partition_abort(struct partition *partition, uint32_t block)

@@ -63,6 +63,11 @@ struct block_request {
 /* Writable until sealed. */
 uint8_t *partition_value(struct partition *partition, uint32_t block);
 
+/* CRC32Cs of the parts of KVR_FRAG_BEST bytes that a value begins with, one each (what is left at
+ * its end has none); 0: not known. For whoever reads or writes the bytes to use and to write down;
+ * forgotten when the block is reserved, and with this process. */
+uint32_t *partition_sums(const struct partition *partition, uint32_t block);
+
 /* Publishes a reserved block under its key. An older block of the key is unlinked.
  * add: EXISTS (and the reservation is gone) if the key is stored and unexpired. OK gives ref. */
 [[nodiscard]] enum kvr_status partition_seal(struct partition *partition, uint32_t block,

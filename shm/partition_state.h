@@ -80,6 +80,9 @@ struct partition {
     bool walk_cut;         /* the last search for a victim ended before the policy's order did */
     uint64_t passed_units; /* evicted although colder blocks of other classes were passed over */
 
+    uint32_t *sums; /* CRC32C of the unit of KVR_FRAG_BEST bytes of a value that begins there; 0:
+                     * not known. No two units begin within the bytes of one */
+
     uint32_t *pins;                  /* atomic */
     uint64_t pinned;                 /* owner */
     cache_aligned uint64_t unpinned; /* atomic, any thread */

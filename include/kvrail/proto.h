@@ -26,7 +26,10 @@ extern "C" {
 #define KVR_WINDOW 256u            /* mutating datagrams between floor and the newest seq */
 #define KVR_HELLO_SIZE 128u        /* a HELLO record is padded to this, so its reply is no larger */
 #define KVR_FRAG_MIN 512u          /* smallest fragment of a large value */
-#define KVR_PORT 9690              /* UDP port of partition 0 unless configured */
+#define KVR_FRAG_BEST                                                                              \
+    8192u             /* servers keep the CRC32C of such parts of a value: of a GET or             \
+                       * WRITE of one they need not sum the bytes again */
+#define KVR_PORT 9690 /* UDP port of partition 0 unless configured */
 #define KVR_PARTITIONS_MAX 64u
 
 enum kvr_kind { KVR_REQUEST = 1, KVR_REPLY = 2 };
@@ -156,6 +159,8 @@ struct kvr_get_req {
 #define KVR_GET_QUIET 0x01u /* no record for a miss; no reply at all if nothing is left to say */
 #define KVR_GET_PIN 0x02u
 #define KVR_GET_META 0x04u /* no bytes, only the fixed part */
+#define KVR_GET_CHECK                                                                              \
+    0x08u /* of a repeat, where replies came damaged: whether the server's memory is at fault */
 
 struct kvr_get_rep {
     struct kvr_op op;

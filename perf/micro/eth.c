@@ -151,7 +151,11 @@ static void send_one(struct state *state, const struct block_view *block)
     memset(at, 0, RECORD);
     if (state->attach) {
         answer.reply.len -= state->len;
-        answer_tail(&answer, core->partitions[0], block->block, block->value, state->len);
+        answer_tail(&answer, &(struct tail){.partition = core->partitions[0],
+                                            .block = block->block,
+                                            .bytes = block->value,
+                                            .len = state->len,
+                                            .attach = true});
     } else {
         memcpy(at + RECORD, block->value, state->len);
         answer_end(&answer);

@@ -170,6 +170,8 @@ void compose_limits(const struct load_settings *s, uint32_t max_datagram, struct
         .frag = room - (uint32_t)sizeof(struct kvr_write_req),
         .chain_max = keys_of_match(max_datagram & ~7u, (uint32_t)b->key_len),
     };
+    if (limits->frag > KVR_FRAG_BEST)
+        limits->frag = KVR_FRAG_BEST;
     limits->long_puts = (b->weights[BENCH_PUT] || b->warm) && b->sizes.largest > limits->put_max;
     limits->long_chains = b->weights[BENCH_MATCH] && b->chain > limits->chain_max;
 }

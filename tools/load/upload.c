@@ -148,16 +148,20 @@ static void write_get(const struct jobs *jobs, const struct upload *u, const str
     build_get(writer, &req, key, (uint32_t)jobs->settings->bench.key_len);
 }
 
-/* The fragment's bytes, and how far the CRC of the whole has got. */
-static void fill(struct upload *u, const struct part *part, uint8_t *at)
+/* How far the CRC of the whole has got with a fragment that lies behind head_len bytes of its
+ * finished datagram. */
+static void follow_crc(struct upload *u, const struct part *part, const uint8_t *bytes,
+                       uint32_t head_len)
 {
     uint32_t len = part->hi - part->lo;
 
-    content_fill_part(at, len, part->lo, u->total, u->job.id, u->version);
     if (part->lo != u->crc_len)
         return;
-    u->crc = crc32c(u->crc, at, len);
     u->crc_len = part->hi;
+    if (len == KVR_FRAG_BEST)
+        u->crc = crc32c_join(u->crc, build_tail_crc(bytes, head_len, u->shift), u->shift);
+    else
+        u->crc = crc32c(u->crc, bytes + head_len, len);
 }
 
 static uint32_t write(struct jobs *jobs, struct job *job, const struct part *part, uint8_t *bytes)
@@ -165,7 +169,7 @@ static uint32_t write(struct jobs *jobs, struct job *job, const struct part *par
     const struct bench_settings *b = &jobs->settings->bench;
     struct upload *u = of(job);
     struct stamp stamp = {.id = part->id, .partition = job->partition};
-    uint32_t tail_len = 0;
+    uint32_t tail_len = 0, len;
     uint8_t key[KVR_KEY_MAX];
     struct writer writer;
 
@@ -183,7 +187,7 @@ static uint32_t write(struct jobs *jobs, struct job *job, const struct part *par
         build_write(&writer, part->quiet ? KVR_WRITE_QUIET : 0, u->handle, part->lo,
                     part->hi - part->lo);
         tail_len = part->hi - part->lo;
-        fill(u, part, bytes + writer.len);
+        content_fill_part(bytes + writer.len, tail_len, part->lo, u->total, job->id, u->version);
         break;
     case UPLOAD_COMMIT:
         assert(u->crc_len == u->total);
@@ -197,7 +201,10 @@ static uint32_t write(struct jobs *jobs, struct job *job, const struct part *par
         write_get(jobs, u, part, &writer, key);
         break;
     }
-    return compose_end(jobs->composer, &writer, &stamp, tail_len);
+    len = compose_end(jobs->composer, &writer, &stamp, tail_len);
+    if (part->step == UPLOAD_WRITE)
+        follow_crc(u, part, bytes, writer.len);
+    return len;
 }
 
 /* ---- in ------------------------------------------------------------------------------------ */
@@ -377,6 +384,7 @@ void upload_begin(struct jobs *jobs, struct job *job)
     u->seq = order_take(&jobs->orders[job->partition]);
     u->handle = u->ref = 0;
     u->crc = u->crc_len = 0;
+    u->shift = crc32c_shift(KVR_FRAG_BEST);
     u->nr_sent = u->nr_heard = 0;
     u->cursor = 0;
     u->asked = false;

@@ -33,6 +33,7 @@ struct upload {
     uint32_t total, frag, cursor;
     uint32_t crc;               /* of the first crc_len bytes */
     uint32_t crc_len;           /* total from the first COMMIT on */
+    uint32_t shift;             /* crc32c_shift(KVR_FRAG_BEST) */
     uint32_t nr_sent, nr_heard; /* fragments: sent, and of them known to have come or be lost */
     uint32_t seq;
     enum upload_step step;

@@ -80,3 +80,24 @@ Test(crc32c, a_datagrams_own_field_counts_as_zeroes)
     for (size_t len = 16; len <= sizeof(bytes); len++)
         cr_assert_eq(crc32c_datagram(bytes, len), reference(blanked, len), "%zu", len);
 }
+
+Test(crc32c, of_two_parts_makes_that_of_both_together)
+{
+    static uint8_t bytes[70000];
+    static const size_t lengths[] = {0, 1, 7, 8, 255, 4096, 8192, 65536, 69000};
+    struct rng rng;
+
+    rng_seed(&rng, 9);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)rng_next(&rng);
+    for (size_t b = 0; b < sizeof(lengths) / sizeof(lengths[0]); b++)
+        for (size_t a = 0; a <= 1000; a += 125) {
+            size_t len = lengths[b];
+            uint32_t first = crc32c(0, bytes, a), second = crc32c(0, bytes + a, len);
+            uint32_t both = crc32c(0, bytes, a + len), shift = crc32c_shift(len);
+
+            cr_assert_eq(crc32c_join(first, second, shift), both, "%zu and %zu", a, len);
+            /* And the other way: what lies behind a part that is known. */
+            cr_assert_eq(crc32c_join(first, both, shift), second, "%zu of %zu", len, a + len);
+        }
+}

@@ -351,6 +351,51 @@ Test(calls, a_value_that_stays_damaged_is_reported_not_returned)
     fake_finish(&fake, client);
 }
 
+/* Replies come damaged until somebody asks whether it is the memory; then it is. */
+static bool damage_replies(struct fake_exchange *exchange)
+{
+    struct fake_server *server = exchange->fake;
+
+    if (fake_is_hello(exchange) || exchange->records[0]->op != KVR_GET)
+        return false;
+    server->number++;
+    if (exchange->records[0]->flags & KVR_GET_CHECK) {
+        server->number2++;
+        fake_begin(exchange, KVR_OK);
+        fake_record(exchange, exchange->records[0], KVR_CORRUPT, sizeof(struct kvr_op));
+        fake_send(exchange);
+        return true;
+    }
+    fake_begin(exchange, KVR_OK);
+    fake_default_record(exchange, exchange->records[0]);
+    ((struct kvr_hdr *)(void *)exchange->reply)->len = (uint16_t)exchange->reply_len;
+    (void)!sendto(server->fd, exchange->reply, exchange->reply_len, 0,
+                  (struct sockaddr *)&exchange->from,
+                  exchange->from_len); /* its CRC is not its own */
+    return true;
+}
+
+Test(calls, a_value_whose_replies_come_damaged_is_checked_by_the_server_and_reported)
+{
+    uint8_t value[] = "abcdefgh", buffer[16];
+    struct kvr_client *client;
+    struct kvr_client_stats stats;
+    size_t len = 99;
+
+    fake_setup(&fake);
+    fake.value = value;
+    fake.value_len = 8;
+    fake.number = fake.number2 = 0;
+    fake.answer = damage_replies;
+    fake_start(&fake);
+    client = fake_client(&fake, NULL);
+    cr_assert_eq(kvr_get(client, "k", 1, buffer, sizeof(buffer), &len), KVR_CORRUPT);
+    cr_assert_eq(len, 0);
+    stats = fake_finish(&fake, client);
+    cr_assert_gt(stats.rx_corrupt, 0);
+    cr_assert_eq(fake.number2, fake.number - 1, "every repeat asks");
+}
+
 /* The block is replaced while its windows are fetched. */
 static bool replace_value(struct fake_exchange *exchange)
 {

@@ -310,7 +310,7 @@ Test(parse, refuses_unknown_ops_flags_indexes_and_statuses)
         refused_with(KVR_BAD_FIELD, DROP_bad_field);
     }
     poke8(RECORD + offsetof(struct kvr_op, idx), 0);
-    poke8(RECORD + offsetof(struct kvr_op, flags), 0x08);
+    poke8(RECORD + offsetof(struct kvr_op, flags), 0x10);
     refused_with(KVR_BAD_FIELD, DROP_bad_field);
     poke8(RECORD + offsetof(struct kvr_op, flags), 0);
     poke8(RECORD + offsetof(struct kvr_op, status), KVR_MISS);

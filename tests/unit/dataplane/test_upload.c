@@ -13,21 +13,34 @@
 static struct rig rig;
 static uint8_t value[VALUE];
 static uint64_t handle;
+static uint32_t frag_size = FRAG;
 static uint32_t seq, low; /* low: a floor to keep, else it moves along with seq */
 static const char key[] = "large";
 
-static void open_rig(void)
+static void open_with(uint32_t max_datagram)
 {
     struct rig_options options;
     struct rng rng;
 
     rig_defaults(&options);
     options.uploads_max = 4;
+    options.max_datagram = max_datagram;
     rig_open(&rig, &options);
     rig_hello(&rig);
     rng_seed(&rng, 5);
     for (unsigned i = 0; i < VALUE; i++)
         value[i] = (uint8_t)rng_next(&rng);
+}
+
+static void open_rig(void)
+{
+    open_with(KVR_DATAGRAM_MIN_MAX);
+}
+
+static void open_units(void)
+{
+    frag_size = KVR_FRAG_BEST;
+    open_with(KVR_DATAGRAM_MAX);
 }
 
 static void close_rig(void)
@@ -53,7 +66,7 @@ static int reserve(uint32_t len)
     seq = m.hdr.seq;
     if (low > 0)
         m.hdr.floor = low;
-    message_reserve(&m, key, len, FRAG, 0);
+    message_reserve(&m, key, len, frag_size, 0);
     status = rig_status(&rig, &m, &record, bytes);
     if (status == KVR_OK)
         memcpy(&handle, record.body, sizeof(handle));
@@ -80,9 +93,9 @@ static int write_at(uint32_t off, uint32_t len)
 
 static int write_frag(uint32_t frag)
 {
-    uint32_t off = frag * FRAG;
+    uint32_t off = frag * frag_size;
 
-    return write_at(off, VALUE - off < FRAG ? VALUE - off : FRAG);
+    return write_at(off, VALUE - off < frag_size ? VALUE - off : frag_size);
 }
 
 static int commit_as(uint32_t crc, uint32_t len, struct kvr_put_rep *rep, struct kvr_range *ranges)
@@ -390,4 +403,91 @@ Test(upload, open_at_the_end_of_the_process_leaks_nothing)
     cr_assert_eq(reserve(VALUE), KVR_OK);
     cr_assert_eq(write_frag(5), KVR_OK);
     /* rig_close audits the partitions and AddressSanitizer the rest */
+}
+
+/* ---- Fragments whose CRC32C is kept ---- */
+
+#define NR_UNITS (VALUE / KVR_FRAG_BEST) /* and a shorter fragment behind them */
+
+TestSuite(upload_in_units, .init = open_units, .fini = close_rig);
+
+/* COMMIT is answered OK, and so are the sums that are kept. */
+static void stores_sums(void)
+{
+    unsigned number = rig_partition(&rig, key);
+    const uint32_t *sums;
+    struct kvr_put_rep rep;
+
+    cr_assert_eq(commit_as(crc32c(0, value, VALUE), VALUE, &rep, NULL), KVR_OK);
+    sums = partition_sums(rig.cores[0]->partitions[number],
+                          (uint32_t)rep.ref - number * rig.arena.maps[number].nr_blocks);
+    for (uint32_t i = 0; i < NR_UNITS; i++)
+        cr_assert_eq(sums[i], crc32c(0, value + i * KVR_FRAG_BEST, KVR_FRAG_BEST));
+}
+
+Test(upload_in_units, is_stored_with_the_sums_of_its_fragments)
+{
+    cr_assert_eq(reserve(VALUE), KVR_OK);
+    for (uint32_t i = 0; i <= NR_UNITS; i++)
+        cr_assert_eq(write_frag(i), KVR_OK);
+    stores_sums();
+    stored_value_is_right();
+}
+
+Test(upload_in_units, in_any_order_is_stored_so_too)
+{
+    cr_assert_eq(reserve(VALUE), KVR_OK);
+    for (uint32_t i = NR_UNITS + 1; i-- > 0;)
+        if (i != 4)
+            cr_assert_eq(write_frag(i), KVR_OK);
+    cr_assert_eq(commit(), KVR_INCOMPLETE);
+    cr_assert_eq(write_frag(4), KVR_OK);
+    stores_sums();
+    stored_value_is_right();
+}
+
+Test(upload_in_units, keeps_the_sum_of_the_bytes_that_it_kept)
+{
+    cr_assert_eq(reserve(VALUE), KVR_OK);
+    for (uint32_t i = 0; i <= NR_UNITS; i++) {
+        cr_assert_eq(write_frag(i), KVR_OK);
+        value[i * KVR_FRAG_BEST] ^= 1; /* a second copy, with other bytes, comes to nothing */
+        cr_assert_eq(write_frag(i), KVR_OK);
+        value[i * KVR_FRAG_BEST] ^= 1;
+    }
+    stores_sums();
+    stored_value_is_right();
+}
+
+Test(upload_in_units, that_shares_its_datagrams_is_summed_all_the_same)
+{
+    struct replies replies;
+    struct message m;
+
+    cr_assert_eq(reserve(VALUE), KVR_OK);
+    for (uint32_t i = 0; i <= NR_UNITS; i++) {
+        uint32_t off = i * KVR_FRAG_BEST;
+        uint32_t len = VALUE - off < KVR_FRAG_BEST ? VALUE - off : KVR_FRAG_BEST;
+
+        begin(&m);
+        message_write(&m, handle, off, value + off, len, KVR_WRITE_QUIET);
+        message_write(&m, handle, 0, value, 8, KVR_WRITE_QUIET); /* no fragment: refused */
+        rig_inject(&rig, &m);
+        rig_settle(&rig);
+    }
+    rig_replies(&rig, &replies);
+    replies_free(&replies);
+    cr_assert_eq(commit(), KVR_OK);
+    stored_value_is_right();
+}
+
+Test(upload_in_units, with_a_wrong_crc_is_not_stored)
+{
+    uint8_t out[16];
+
+    cr_assert_eq(reserve(VALUE), KVR_OK);
+    for (uint32_t i = 0; i <= NR_UNITS; i++)
+        cr_assert_eq(write_frag(i), KVR_OK);
+    cr_assert_eq(commit_as(crc32c(0, value, VALUE) ^ 1, VALUE, NULL, NULL), KVR_CORRUPT);
+    cr_assert_eq(rig_get(&rig, key, out, sizeof(out)), -1);
 }

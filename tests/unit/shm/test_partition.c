@@ -155,6 +155,35 @@ Test(partition, pins_the_block_of_a_reference_while_that_is_sealed)
     destroy();
 }
 
+Test(partition, keeps_sums_of_blocks_apart_and_forgets_them_when_memory_is_used_anew)
+{
+    static const uint32_t lengths[] = {KVR_FRAG_BEST,     3 * KVR_FRAG_BEST + 64, 20000,
+                                       5 * KVR_FRAG_BEST, KVR_FRAG_BEST + 8128,   100};
+    uint32_t blocks[20], lens[20], firsts[20], made = 0;
+
+    for (unsigned n = 0; n < 1000; n++) {
+        unsigned at = n % 20;
+        uint64_t number = n;
+
+        if (n >= 20) {
+            for (uint32_t i = 0; i < lens[at] / KVR_FRAG_BEST; i++)
+                cr_assert_eq(partition_sums(f.partition, blocks[at])[i], firsts[at] + i);
+            partition_abort(f.partition, blocks[at]);
+        }
+        lens[at] = lengths[(n * 7 + n / 20) % 6];
+        firsts[at] = made + 1;
+        cr_assert_eq(fixture_reserve(&f, &number, sizeof(number), lens[at], 0, &blocks[at]),
+                     KVR_OK);
+        for (uint32_t i = 0; i < lens[at] / KVR_FRAG_BEST; i++) {
+            cr_assert_eq(partition_sums(f.partition, blocks[at])[i], 0);
+            partition_sums(f.partition, blocks[at])[i] = ++made;
+        }
+    }
+    for (unsigned at = 0; at < 20; at++)
+        partition_abort(f.partition, blocks[at]);
+    destroy();
+}
+
 Test(partition, adds_only_where_nothing_is_stored)
 {
     uint32_t block;
