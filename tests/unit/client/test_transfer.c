@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -405,6 +406,8 @@ Test(transfer, a_server_that_hangs_is_given_up_in_time_and_moves_nothing_when_it
     store_all(NR);
     transfer.timeout_ms = 300;
     cr_assert_eq(kill(engine_child.pid, SIGSTOP), 0);
+    /* Its cores may go on for a moment: only when all of it stands does it take nothing. */
+    cr_assert_eq(waitpid(engine_child.pid, NULL, WUNTRACED), engine_child.pid);
     cr_assert_eq(kvr_load(client, &transfer), KVR_TIMEOUT);
     cr_assert_eq(transfer.nr_done, 0);
     cr_assert_eq(kill(engine_child.pid, SIGCONT), 0);
