@@ -94,67 +94,6 @@ Test(partition, keeps_the_old_value_readable_until_its_readers_are_gone)
     destroy();
 }
 
-static uint64_t told[2048];
-static unsigned nr_told;
-
-static void note_unlinked(void *context, uint64_t ref)
-{
-    cr_assert_eq(context, &f);
-    cr_assert_not(partition_pin_ref(f.partition, ref), "it is not sealed any more");
-    told[nr_told++ % 2048] = ref;
-}
-
-Test(partition, tells_who_watches_of_each_block_that_goes)
-{
-    uint64_t refs[3];
-    uint32_t block;
-
-    partition_watch(f.partition, note_unlinked, &f);
-    cr_assert_eq(fixture_put(&f, "a", 1, "old", 3, 0), KVR_OK);
-    cr_assert_eq(fixture_put(&f, "b", 1, "b", 1, 0), KVR_OK);
-    cr_assert_eq(fixture_put(&f, "c", 1, "c", 1, 5), KVR_OK);
-    refs[0] = ref_of("a");
-    refs[1] = ref_of("b");
-    refs[2] = ref_of("c");
-    cr_assert_eq(fixture_reserve(&f, "a", 1, 3, 0, &block), KVR_OK);
-    partition_abort(f.partition, block);
-    cr_assert_eq(nr_told, 0, "nobody has seen that one");
-    cr_assert_eq(fixture_put(&f, "a", 1, "new", 3, 0), KVR_OK);
-    cr_assert_eq(partition_del(f.partition, fixture_hash(&f, "b", 1), "b", 1, 0, f.now_ms), KVR_OK);
-    f.now_ms += 10;
-    cr_assert_eq(partition_touch(f.partition, fixture_hash(&f, "c", 1), "c", 1, 0, f.now_ms),
-                 KVR_MISS);
-    cr_assert_eq(nr_told, 3);
-    for (unsigned i = 0; i < 3; i++)
-        cr_assert_eq(told[i], refs[i]);
-    for (uint64_t i = 0; i < 3000; i++)
-        cr_assert_eq(fixture_put_number(&f, i, 0), KVR_OK);
-    cr_assert_eq(nr_told, 3 + arena_part(&f.arena, 0)->evictions);
-    partition_watch(f.partition, NULL, NULL);
-    cr_assert_eq(fixture_put(&f, "a", 1, "last", 4, 0), KVR_OK);
-    destroy();
-}
-
-Test(partition, pins_the_block_of_a_reference_while_that_is_sealed)
-{
-    uint64_t ref, before;
-
-    cr_assert_eq(fixture_put(&f, "a", 1, "old", 3, 0), KVR_OK);
-    before = ref_of("a");
-    cr_assert(partition_pin_ref(f.partition, before));
-    cr_assert_eq(partition_pinned(f.partition), 1);
-    partition_unpin(f.partition, (uint32_t)before);
-    cr_assert_eq(fixture_put(&f, "a", 1, "new", 3, 0), KVR_OK);
-    ref = ref_of("a");
-    cr_assert_not(partition_pin_ref(f.partition, before));
-    cr_assert_not(partition_pin_ref(f.partition, ref + (1ull << 32)), "another generation");
-    cr_assert_not(partition_pin_ref(f.partition, ref + 4096), "no block of this partition");
-    cr_assert(partition_pin_ref(f.partition, ref));
-    partition_unpin(f.partition, (uint32_t)ref);
-    cr_assert_eq(partition_pinned(f.partition), 0);
-    destroy();
-}
-
 Test(partition, adds_only_where_nothing_is_stored)
 {
     uint32_t block;
@@ -274,6 +213,67 @@ Test(partition, answers_busy_while_readers_hold_what_makes_room)
     rcu_reader_online();
     rcu_reader_unregister();
     partition_abort(f.partition, block);
+    destroy();
+}
+
+static uint64_t told[2048];
+static unsigned nr_told;
+
+static void note_unlinked(void *context, uint64_t ref)
+{
+    cr_assert_eq(context, &f);
+    cr_assert_not(partition_pin_ref(f.partition, ref), "it is not sealed any more");
+    told[nr_told++ % 2048] = ref;
+}
+
+Test(partition, tells_who_watches_of_each_block_that_goes)
+{
+    uint64_t refs[3];
+    uint32_t block;
+
+    partition_watch(f.partition, note_unlinked, &f);
+    cr_assert_eq(fixture_put(&f, "a", 1, "old", 3, 0), KVR_OK);
+    cr_assert_eq(fixture_put(&f, "b", 1, "b", 1, 0), KVR_OK);
+    cr_assert_eq(fixture_put(&f, "c", 1, "c", 1, 5), KVR_OK);
+    refs[0] = ref_of("a");
+    refs[1] = ref_of("b");
+    refs[2] = ref_of("c");
+    cr_assert_eq(fixture_reserve(&f, "a", 1, 3, 0, &block), KVR_OK);
+    partition_abort(f.partition, block);
+    cr_assert_eq(nr_told, 0, "nobody has seen that one");
+    cr_assert_eq(fixture_put(&f, "a", 1, "new", 3, 0), KVR_OK);
+    cr_assert_eq(partition_del(f.partition, fixture_hash(&f, "b", 1), "b", 1, 0, f.now_ms), KVR_OK);
+    f.now_ms += 10;
+    cr_assert_eq(partition_touch(f.partition, fixture_hash(&f, "c", 1), "c", 1, 0, f.now_ms),
+                 KVR_MISS);
+    cr_assert_eq(nr_told, 3);
+    for (unsigned i = 0; i < 3; i++)
+        cr_assert_eq(told[i], refs[i]);
+    for (uint64_t i = 0; i < 3000; i++)
+        cr_assert_eq(fixture_put_number(&f, i, 0), KVR_OK);
+    cr_assert_eq(nr_told, 3 + arena_part(&f.arena, 0)->evictions);
+    partition_watch(f.partition, NULL, NULL);
+    cr_assert_eq(fixture_put(&f, "a", 1, "last", 4, 0), KVR_OK);
+    destroy();
+}
+
+Test(partition, pins_the_block_of_a_reference_while_that_is_sealed)
+{
+    uint64_t ref, before;
+
+    cr_assert_eq(fixture_put(&f, "a", 1, "old", 3, 0), KVR_OK);
+    before = ref_of("a");
+    cr_assert(partition_pin_ref(f.partition, before));
+    cr_assert_eq(partition_pinned(f.partition), 1);
+    partition_unpin(f.partition, (uint32_t)before);
+    cr_assert_eq(fixture_put(&f, "a", 1, "new", 3, 0), KVR_OK);
+    ref = ref_of("a");
+    cr_assert_not(partition_pin_ref(f.partition, before));
+    cr_assert_not(partition_pin_ref(f.partition, ref + (1ull << 32)), "another generation");
+    cr_assert_not(partition_pin_ref(f.partition, ref + 4096), "no block of this partition");
+    cr_assert(partition_pin_ref(f.partition, ref));
+    partition_unpin(f.partition, (uint32_t)ref);
+    cr_assert_eq(partition_pinned(f.partition), 0);
     destroy();
 }
 
