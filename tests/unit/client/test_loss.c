@@ -99,6 +99,8 @@ static struct kvr_client *start(bool (*answer)(struct fake_exchange *))
     fake_start(&fake);
     client = fake_client(&fake, NULL);
     cr_assert_eq(kvr_ping(client, NULL), KVR_OK);
+    /* Not slow where the HELLO was, twice: it counts in no case. */
+    memset(seen.order, 0, sizeof(seen.order));
     return client;
 }
 
