@@ -53,6 +53,7 @@ static void counters_set(json_t *object, const struct gpu_row *row)
     number_set(object, "batches", &row->batches);
     number_set(object, "pieces", &row->pieces);
     number_set(object, "failures", &row->failures);
+    number_set(object, "hangs", &row->hangs);
     number_set(object, "resets", &row->resets);
     number_set(object, "registered_bytes", &row->registered_bytes);
 }

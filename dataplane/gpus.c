@@ -126,6 +126,7 @@ static void tell(struct gpu_row *row, const struct gpu_device_stats *stats)
     counter_set(&row->batches, stats->batches);
     counter_set(&row->pieces, stats->pieces);
     counter_set(&row->failures, stats->failures);
+    counter_set(&row->hangs, stats->hangs);
     counter_set(&row->resets, stats->resets);
     counter_set(&row->registered_bytes, stats->registered_bytes);
     counter_set(&row->written_ns, clock_ns());

@@ -56,7 +56,7 @@ struct gpu_row {
     uint64_t expired, canceled, failed, moved_away;
     uint64_t load_bytes, store_bytes, move_bytes, outstanding_bytes;
     uint64_t load_busy_ns, store_busy_ns;
-    uint64_t batches, pieces, failures, resets, registered_bytes;
+    uint64_t batches, pieces, failures, hangs, resets, registered_bytes;
     /* Of the pools in its memory (gpu/pool.h), all cores together. */
     uint64_t pool_size, pool_used; /* bytes; used: of the blocks in it */
     uint64_t pool_slots, pool_ready, pool_loading, pool_pins;
@@ -183,8 +183,8 @@ _Static_assert(sizeof(struct block_desc) == CACHE_LINE, "a descriptor is one cac
 _Static_assert(sizeof(struct block_meta) == 16, "block_meta");
 _Static_assert(sizeof(struct chunk_entry) == 8, "chunk_entry");
 _Static_assert(sizeof(struct part_header) == 192, "part_header");
-_Static_assert(sizeof(struct gpu_row) == 408, "gpu_row");
-_Static_assert(sizeof(struct superblock) == 232 + GPU_ROWS * 408, "superblock");
+_Static_assert(sizeof(struct gpu_row) == 416, "gpu_row");
+_Static_assert(sizeof(struct superblock) == 232 + GPU_ROWS * 416, "superblock");
 
 /* A reference as it travels: generation in the high half, descriptor (partition * nr_blocks +
  * index) in the low half. Never 0, since generations start at 1. */
