@@ -163,6 +163,16 @@ void pools_stop(struct core **cores, unsigned nr_cores)
     }
 }
 
+int pools_export(struct core **cores, unsigned nr_cores, unsigned core, unsigned device,
+                 struct gpu_handle *handle, uint32_t *lost)
+{
+    if (core >= nr_cores)
+        return -EINVAL;
+    if (!cores[core]->pool)
+        return -ENODEV;
+    return pool_export(cores[core]->pool, device, handle, lost);
+}
+
 /* ---- What is told ---- */
 
 static void add(struct pool_stats *sum, const struct pool_stats *one)
