@@ -134,6 +134,8 @@ static enum kvr_status refusal(uint32_t error)
         return KVR_DENIED;
     case ENOMEM:
         return KVR_NO_MEMORY;
+    case EPROTO:
+        return KVR_PROTOCOL;
     default:
         return KVR_INTERNAL;
     }
