@@ -319,6 +319,7 @@ static void look_answer(struct kvr_client *client, struct datagram *datagram, un
         memcpy(&asked->rep, record, sizeof(asked->rep));
         asked->look->pin = asked->rep.pin;
         asked->look->boot = client->hello.boot;
+        mount_of(client)->nr_places++; /* with the mount its pins would go */
     }
     task_end(client, task, status);
 }
@@ -363,8 +364,13 @@ static enum kvr_status release(struct kvr_client *client, struct look *look)
 {
     struct asked asked = {.call = {.op = KVR_CALL_GET}, .look = look};
     enum kvr_status status = poll_call(client, &asked.call, &release_kind);
+    struct mount *mount = mount_find(client->local, look->mount);
 
     look_free(client, look);
+    if (mount) {
+        mount->nr_places--;
+        mount_forget(client->local, mount);
+    }
     return status;
 }
 
