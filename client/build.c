@@ -149,6 +149,14 @@ void build_save(struct writer *writer, const struct kvr_save_req *req, const voi
     append_to(writer, record, key, key_len);
 }
 
+void build_look(struct writer *writer, const struct kvr_look_req *req, const void *key,
+                uint32_t key_len)
+{
+    struct kvr_op *record = begin_record(writer, KVR_LOOK, 0, req, sizeof(*req), key_len);
+
+    append_to(writer, record, key, key_len);
+}
+
 void build_seal(struct writer *writer, enum kvr_opcode op, uint64_t ref, uint32_t ticket,
                 uint32_t value_crc)
 {

@@ -56,7 +56,7 @@ void build_write(struct writer *writer, uint8_t flags, uint64_t upload, uint32_t
 void build_commit(struct writer *writer, enum kvr_opcode op, uint64_t upload, uint32_t value_crc,
                   uint32_t value_len);
 
-/* For rings only. build_seal: SEAL or DROP. */
+/* For rings only. build_seal: SEAL, DROP or RELEASE. */
 void build_place(struct writer *writer, const struct kvr_place_req *req, const void *key,
                  uint32_t key_len);
 void build_store(struct writer *writer, const struct kvr_store_req *req, const void *key,
@@ -64,6 +64,8 @@ void build_store(struct writer *writer, const struct kvr_store_req *req, const v
 void build_load(struct writer *writer, const struct kvr_load_req *req, const void *key,
                 uint32_t key_len);
 void build_save(struct writer *writer, const struct kvr_save_req *req, const void *key,
+                uint32_t key_len);
+void build_look(struct writer *writer, const struct kvr_look_req *req, const void *key,
                 uint32_t key_len);
 void build_seal(struct writer *writer, enum kvr_opcode op, uint64_t ref, uint32_t ticket,
                 uint32_t value_crc);

@@ -17,7 +17,8 @@ static const uint16_t fixed_sizes[KVR_OPCODES] = {
     [KVR_STAT] = sizeof(struct kvr_stat_rep),   [KVR_PLACE] = sizeof(struct kvr_place_rep),
     [KVR_SEAL] = sizeof(struct kvr_put_rep),    [KVR_DROP] = sizeof(struct kvr_op),
     [KVR_STORE] = sizeof(struct kvr_put_rep),   [KVR_LOAD] = sizeof(struct kvr_load_rep),
-    [KVR_SAVE] = sizeof(struct kvr_put_rep),
+    [KVR_SAVE] = sizeof(struct kvr_put_rep),    [KVR_LOOK] = sizeof(struct kvr_look_rep),
+    [KVR_RELEASE] = sizeof(struct kvr_op),
 };
 
 static bool get_fits(const struct kvr_get_rep *rep)

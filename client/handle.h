@@ -37,6 +37,7 @@ struct match_plan;
 struct wire;
 struct local;
 struct kvr_region;
+struct looks;
 struct transfer;
 
 /* What can go into one datagram together. Reads wait for the fence, writes for a free number; the
@@ -241,6 +242,7 @@ struct kvr_client {
     uint32_t nr_watching;           /* of them, those that want to hear of layers by a device */
     uint32_t next_token;            /* of LOADs */
     uint64_t words[16];             /* bit w: word w of the segment is taken */
+    struct looks *looks;            /* NULL: it never looked */
 
     struct wake *wake;
     uint8_t *in_bytes; /* IN_MAX buffers of in_size */

@@ -27,7 +27,7 @@ struct mount {
     uint64_t boot_id; /* of the dataplane that was last greeted */
     uint64_t held_bytes, pinned_max;
     uint32_t nr_held, held_max;
-    uint32_t nr_places;                   /* tickets that are in use */
+    uint32_t nr_places;                   /* tickets that are in use, and pins (look.c) */
     uint64_t tickets[KVR_PARTITIONS_MAX]; /* bit t: ticket t of the partition is free */
     struct staging staging;
 };

@@ -11,6 +11,7 @@
 #include "client/datagram.h"
 #include "client/link.h"
 #include "client/local.h"
+#include "client/look.h"
 #include "client/poll.h"
 #include "client/session.h"
 #include "client/task.h"
@@ -112,6 +113,7 @@ void kvr_close(struct kvr_client *client)
     client->now_ns = clock_ns();
     tasks_destroy(client);
     (void)transfers_report(client);
+    looks_free(client);
     regions_free(client);
     close_links(client);
     datagrams_destroy(client);

@@ -7,13 +7,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "client/attach.h"
 #include "client/local.h"
+#include "client/look.h"
 #include "client/poll.h"
 #include "shm/attach.h"
+#include "shm/passing.h"
 
 #define LOOK_AGAIN_NS (200 * NS_PER_US)
 
@@ -73,15 +74,30 @@ static void take(struct kvr_client *client, const struct attach_region_done *don
     }
 }
 
-static void hear(struct kvr_client *client)
+void regions_hear(struct kvr_client *client)
 {
-    struct attach_region_done done;
+    union {
+        struct attach_region_done region;
+        struct attach_pool_done pool;
+    } done;
+    struct passed came;
     ssize_t n;
 
+    _Static_assert(sizeof(done.region) == sizeof(done.pool), "told apart by op");
     while (client->local->mount->socket >= 0 &&
-           (n = recv(client->local->mount->socket, &done, sizeof(done), MSG_DONTWAIT)) > 0)
-        if (n == (ssize_t)sizeof(done))
-            take(client, &done);
+           (n = passing_receive(client->local->mount->socket, &done, sizeof(done), &came)) != 0) {
+        bool pool = n == (ssize_t)sizeof(done) && came.nr <= 1 && done.pool.magic == ATTACH_MAGIC &&
+                    done.pool.op == ATTACH_POOL;
+
+        if (pool)
+            look_hear(client, &done.pool, came.nr ? came.fds[0] : -1);
+        else
+            passing_close(came.fds, came.nr);
+        if (n < 0)
+            return;
+        if (!pool && n == (ssize_t)sizeof(done))
+            take(client, &done.region);
+    }
 }
 
 /* What was said to an older mount says nothing of this one. */
@@ -101,7 +117,7 @@ enum prepared region_prepare(struct kvr_client *client, struct kvr_region *regio
     follow(client, region);
     if (region->word == REGION_HERE)
         return PREPARE_SEND;
-    hear(client);
+    regions_hear(client);
     switch ((enum region_word)region->word) {
     case REGION_HERE:
         return PREPARE_SEND;
@@ -154,7 +170,7 @@ static void sweep(struct kvr_client *client)
 {
     if (!client->local)
         return;
-    hear(client);
+    regions_hear(client);
     for (unsigned i = 0; i < KVR_REGIONS_MAX; i++) {
         struct kvr_region *region = client->regions[i];
 
@@ -276,7 +292,7 @@ enum kvr_status kvr_region_forget(struct kvr_client *client, struct kvr_region *
         } else if (region->word != REGION_LEAVES) {
             break; /* this mount's server does not have it */
         }
-        hear(client);
+        regions_hear(client);
         if (region->word != REGION_GONE && !pause_until(client, until_ns))
             return KVR_TIMEOUT;
     }

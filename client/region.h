@@ -30,5 +30,7 @@ struct kvr_region {
  * why it never will. */
 enum prepared region_prepare(struct kvr_client *client, struct kvr_region *region,
                              enum kvr_status *status);
+/* Takes what has come on the mount's socket; also about pools (look.h). */
+void regions_hear(struct kvr_client *client);
 /* The handle ends. */
 void regions_free(struct kvr_client *client);

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "kvrail/region.h"
 #include "shm/passing.h"
 
 #define ANSWER_MS 3000u
@@ -114,6 +115,35 @@ static void region_gone_take(const struct child *child, const char *text)
         child->region_gone(child->owner, id, region);
 }
 
+static int came_take(struct child *child)
+{
+    int fd;
+
+    if (child->nr_came == 0)
+        return -1;
+    fd = child->came[0];
+    child->nr_came--;
+    memmove(&child->came[0], &child->came[1], child->nr_came * sizeof(child->came[0]));
+    return fd;
+}
+
+static void pool_take(struct child *child, const char *text)
+{
+    struct child_pool pool = {.fd = -1};
+    unsigned long long size;
+
+    if (sscanf(text, "%u %u %u %u %llu %u %131s", &pool.client, &pool.device, &pool.core,
+               &pool.kind, &size, &pool.lost, pool.hex) != 7)
+        return;
+    pool.size = size;
+    if (pool.kind != KVR_REGION_CUDA_IPC)
+        pool.fd = came_take(child);
+    if (child->pool)
+        child->pool(child->owner, &pool);
+    else if (pool.fd >= 0)
+        close(pool.fd);
+}
+
 void child_take(struct child *child, const char *line)
 {
     const char *text;
@@ -129,6 +159,8 @@ void child_take(struct child *child, const char *line)
         client_gone_take(child, text);
     } else if ((text = after(line, "region-gone"))) {
         region_gone_take(child, text);
+    } else if ((text = after(line, "pool"))) {
+        pool_take(child, text);
     } else if ((text = after(line, "ready")) && child->state == CHILD_STARTING) {
         ready_take(child, text);
     } else if (after(line, "ok")) {
@@ -154,6 +186,8 @@ static void bytes_take(struct child *child, const char *bytes, size_t n)
 
 static void ctl_close(struct child *child)
 {
+    passing_close(child->came, child->nr_came);
+    child->nr_came = 0;
     if (child->ctl_fd < 0)
         return;
     loop_unwatch(child->loop, child->ctl_fd);
@@ -161,18 +195,31 @@ static void ctl_close(struct child *child)
     child->ctl_fd = -1;
 }
 
+/* Those that there is no room for are closed. */
+static void came_add(struct child *child, const struct passed *passed)
+{
+    for (unsigned i = 0; i < passed->nr; i++) {
+        if (child->nr_came < PASSING_MAX)
+            child->came[child->nr_came++] = passed->fds[i];
+        else
+            close(passed->fds[i]);
+    }
+}
+
 static void ctl_drain(struct child *child)
 {
+    struct passed passed;
     char bytes[4096];
     ssize_t n;
 
     while (child->ctl_fd >= 0) {
-        n = recv(child->ctl_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        n = passing_receive(child->ctl_fd, bytes, sizeof(bytes), &passed);
+        came_add(child, &passed);
         if (n > 0)
             bytes_take(child, bytes, (size_t)n);
-        else if (n < 0 && errno == EINTR)
+        else if (n == -EINTR)
             continue;
-        else if (n < 0 && errno == EAGAIN)
+        else if (n == -EAGAIN)
             return;
         else
             ctl_close(child);

@@ -10,6 +10,7 @@
 
 #include "controlplane/loop.h"
 #include "dataplane/local/local.h"
+#include "shm/passing.h"
 
 #define CHILD_LINE_MAX 1024u
 #define CHILD_NOTES_MAX 32u
@@ -29,6 +30,15 @@ struct child_spec {
     unsigned term_ms;  /* after SIGTERM: SIGKILL */
 };
 
+/* The memory of a pool, as the dataplane tells of it for a client. */
+struct child_pool {
+    unsigned client, device, core, kind; /* enum kvr_region_kind */
+    uint64_t size;
+    unsigned lost;
+    char hex[132]; /* of its handle; "-": none */
+    int fd;        /* -1: none; the taker's */
+};
+
 /* error: NULL = "ok"; else the dataplane's text, or why there is no answer. */
 struct child_command {
     void (*done)(void *owner, uint64_t token, const char *error);
@@ -44,6 +54,8 @@ struct child {
     /* The dataplane let go of a local client, of one of its regions. May be NULL. */
     void (*client_gone)(void *owner, uint32_t id, const char *why);
     void (*region_gone)(void *owner, uint32_t id, unsigned region);
+    /* A command that asked for a pool's memory is about to be answered. May be NULL. */
+    void (*pool)(void *owner, const struct child_pool *pool);
     void *owner;
 
     enum child_state state;
@@ -61,6 +73,8 @@ struct child {
     unsigned nr_notes;
     char line[CHILD_LINE_MAX];
     unsigned line_len;
+    int came[PASSING_MAX]; /* descriptors that no line has taken yet, oldest first */
+    unsigned nr_came;
     struct child_command commands[CHILD_COMMANDS_MAX]; /* sent, not answered; oldest first */
     unsigned nr_commands;
     unsigned nr_overdue;   /* answers still to come that nobody waits for any more */

@@ -265,6 +265,16 @@ void clients_region_gone(struct clients *clients, uint32_t id, unsigned region)
         regions_gone(client, region);
 }
 
+void clients_pool(struct clients *clients, const struct child_pool *pool)
+{
+    struct client *client = client_find(clients, pool->client);
+
+    if (client)
+        pools_told(client, pool);
+    if (pool->fd >= 0)
+        close(pool->fd);
+}
+
 /* ---- Its end ----------------------------------------------------------------------------------
  */
 
@@ -274,7 +284,7 @@ static void process_ended(void *owner, short revents)
     client_leave(owner, "its process has ended");
 }
 
-/* Once it is attached a client speaks of its regions only. */
+/* Once it is attached a client speaks of regions and pools only. */
 static void heard(void *owner, short revents)
 {
     struct client *client = owner;

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "controlplane/loop.h"
+#include "controlplane/pools.h"
 #include "controlplane/regions.h"
 #include "controlplane/roster.h"
 #include "dataplane/local/local.h"
@@ -17,6 +18,7 @@
 #include "shm/segment.h"
 
 struct child;
+struct child_pool;
 struct clients;
 
 struct client {
@@ -32,6 +34,7 @@ struct client {
     uint64_t *seen, *since_ns;
     uint64_t held, held_bytes;
     struct held_region regions[KVR_REGIONS_MAX];
+    struct asked_pool pool;
     /* Who waits for the dataplane's word; NULL: nobody. */
     void (*added)(void *waiter, uint32_t id, const char *error);
     void *waiter;
@@ -86,6 +89,8 @@ void clients_dataplane_ready(struct clients *clients);
 void clients_dataplane_gone(struct clients *clients);
 void clients_gone(struct clients *clients, uint32_t id, const char *why);
 void clients_region_gone(struct clients *clients, uint32_t id, unsigned region);
+/* Its descriptor is taken. */
+void clients_pool(struct clients *clients, const struct child_pool *pool);
 
 /* The answers to "client-list" and "pins"; id 0: of all clients. */
 json_t *clients_build(const struct clients *clients);

@@ -248,6 +248,8 @@ bool regions_hear(struct client *client, const struct region_rules *rules)
 
     if (got == -EAGAIN || got == -EINTR)
         return true;
+    if (got == (ssize_t)sizeof(wish) && wish.op == ATTACH_POOL && came.nr == 0)
+        return pools_hear(client, &wish);
     if (got != (ssize_t)sizeof(wish) || came.nr > 1 || wish.magic != ATTACH_MAGIC ||
         wish.version != ATTACH_VERSION || wish.number >= KVR_REGIONS_MAX ||
         (wish.op != ATTACH_REGION_ADD && (wish.op != ATTACH_REGION_DROP || came.nr > 0))) {

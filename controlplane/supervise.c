@@ -150,6 +150,13 @@ static void region_gone(void *owner, uint32_t id, unsigned region)
     clients_region_gone(&kvraild->clients, id, region);
 }
 
+static void pool(void *owner, const struct child_pool *pool)
+{
+    struct kvraild *kvraild = owner;
+
+    clients_pool(&kvraild->clients, pool);
+}
+
 /* ---- Again -------------------------------------------------------------------------------------
  */
 
@@ -312,6 +319,7 @@ int supervise_start(struct kvraild *kvraild)
     kvraild->child.gone = dataplane_gone;
     kvraild->child.client_gone = client_gone;
     kvraild->child.region_gone = region_gone;
+    kvraild->child.pool = pool;
     kvraild->supervision.last_ms = UINT64_MAX;
     stall_start(kvraild);
     return adopt_finish(kvraild) ? 0 : dataplane_start(kvraild);

@@ -20,6 +20,7 @@
 #include "dataplane/eth/eal_log.h"
 #include "dataplane/eth/port.h"
 #include "dataplane/eth/transport.h"
+#include "dataplane/export.h"
 #include "dataplane/gpus.h"
 #include "dataplane/local/local.h"
 #include "dataplane/note.h"
@@ -557,6 +558,8 @@ static void serve_event(struct dataplane *d, enum control_event event,
         region_add(d, command);
     else if (event == CONTROL_REGION_DROP)
         region_drop(d, command);
+    else if (event == CONTROL_POOL_EXPORT)
+        export_pool(d->cores, d->nr_cores, command);
     else if (event == CONTROL_ADOPT)
         tell_all(d);
 }

@@ -209,6 +209,16 @@ static enum control_event read_region_drop(const char *words, struct control_com
     return CONTROL_REGION_DROP;
 }
 
+static enum control_event read_pool_export(const char *words, struct control_command *command)
+{
+    command->client = (struct local_spec){0};
+    if (sscanf(words, "%u %u %u", &command->client.id, &command->device, &command->core) != 3) {
+        control_say("error expected: pool-export CLIENT DEVICE CORE");
+        return CONTROL_TICK;
+    }
+    return CONTROL_POOL_EXPORT;
+}
+
 static enum control_event read_line(char *line, struct control_command *command)
 {
     if (!strcmp(line, "stop"))
@@ -223,6 +233,8 @@ static enum control_event read_line(char *line, struct control_command *command)
         return read_region_add(line + 11, command);
     if (!strncmp(line, "region-drop ", 12))
         return read_region_drop(line + 12, command);
+    if (!strncmp(line, "pool-export ", 12))
+        return read_pool_export(line + 12, command);
     control_say("error unknown command");
     came_close();
     return CONTROL_TICK;

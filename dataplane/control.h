@@ -18,6 +18,7 @@ enum control_event {
     CONTROL_CLIENT_DROP,
     CONTROL_REGION_ADD,
     CONTROL_REGION_DROP,
+    CONTROL_POOL_EXPORT,
     CONTROL_ADOPT /* another kvraild listens now and knows nothing: adopt_tell */
 };
 
@@ -28,6 +29,7 @@ struct control_command {
     /* of CONTROL_REGION_*: of client.id; the descriptor of an ADD is the taker's */
     unsigned region;
     struct gpu_handle handle;
+    unsigned device, core; /* of CONTROL_POOL_EXPORT, for client.id */
 };
 
 /* Blocks SIGTERM and SIGINT, so before any thread is made. ctl_fd -1: only signals. adopt_fd: a

@@ -22,7 +22,7 @@ static op_function *const functions[KVR_OPCODES] = {
     [KVR_DEL] = op_del,       [KVR_TOUCH] = op_touch,     [KVR_HINT] = op_hint,
     [KVR_STAT] = op_stat,     [KVR_PLACE] = op_place,     [KVR_SEAL] = op_seal,
     [KVR_DROP] = op_drop,     [KVR_STORE] = op_store,     [KVR_LOAD] = op_load,
-    [KVR_SAVE] = op_save,
+    [KVR_SAVE] = op_save,     [KVR_LOOK] = op_look,       [KVR_RELEASE] = op_release,
 };
 
 static bool owns(const struct core *core, unsigned partition)
@@ -174,6 +174,9 @@ static int repeat(struct core *core, struct request *request, struct request_op 
         break;
     case KVR_SEAL:
         seal_repeat(op, answer);
+        break;
+    case KVR_LOOK:
+        look_repeat(core, request, op, answer);
         break;
     case KVR_PUT:
     case KVR_STORE:

@@ -17,6 +17,7 @@ op_function op_get, op_match;
 op_function op_put, op_reserve, op_write, op_commit, op_abort;
 op_function op_del, op_touch, op_hint;
 op_function op_place, op_seal, op_drop, op_store, op_load, op_save; /* local/ */
+op_function op_look, op_release;                                    /* local/ */
 
 /* The usual case, a request->plain whose blocks the probe has all found: executed, answered and
  * released as dispatch and op_get would, in one go. False: nothing was done, it is theirs. */
@@ -33,10 +34,12 @@ static inline int op_say(struct answer *answer, const struct request_op *op, enu
 void reserve_repeat(struct core *core, struct request *request, const struct request_op *op,
                     struct answer *answer);
 
-/* The answers of a PLACE and a SEAL that were OK, said again. */
+/* The answers of a PLACE, a SEAL and a LOOK that were OK, said again. */
 void place_repeat(struct core *core, struct request *request, const struct request_op *op,
                   struct answer *answer);
 void seal_repeat(const struct request_op *op, struct answer *answer);
+void look_repeat(struct core *core, struct request *request, const struct request_op *op,
+                 struct answer *answer);
 
 /* Whether the op's key is stored. */
 bool is_stored(const struct core *core, const struct request_op *op);

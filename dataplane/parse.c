@@ -36,6 +36,8 @@ static const struct op_shape shapes[KVR_OPCODES] = {
     [KVR_STORE] = {sizeof(struct kvr_store_req), KVR_PUT_ADD, true},
     [KVR_LOAD] = {sizeof(struct kvr_load_req), 0, true},
     [KVR_SAVE] = {sizeof(struct kvr_save_req), KVR_PUT_ADD, true},
+    [KVR_LOOK] = {sizeof(struct kvr_look_req), 0, true},
+    [KVR_RELEASE] = {sizeof(struct kvr_seal_req), 0, false},
 };
 
 static enum parse_verdict drop(struct parse_fault *fault, enum drop_reason reason)
@@ -251,7 +253,19 @@ static enum parse_verdict check_save(const struct request_op *op, struct parse_f
     return PARSE_OK;
 }
 
-/* SEAL and DROP are executed where the datagram belongs; whose block it is shows there. */
+static enum parse_verdict check_look(const struct request_op *op, struct parse_fault *fault)
+{
+    struct kvr_look_req look;
+
+    memcpy(&look, op->record, sizeof(look));
+    if (look.op.size != align8(sizeof(look) + look.op.key_len))
+        return bad_length(fault);
+    if (look.zero != 0 || look.ticket >= KVR_TICKETS)
+        return bad_field(fault);
+    return PARSE_OK;
+}
+
+/* SEAL, DROP and RELEASE are executed where the datagram belongs; whose block it is shows there. */
 static enum parse_verdict check_seal(const struct request *request, struct request_op *op,
                                      struct parse_fault *fault)
 {
@@ -260,7 +274,7 @@ static enum parse_verdict check_seal(const struct request *request, struct reque
     memcpy(&seal, op->record, sizeof(seal));
     if (seal.op.size != sizeof(seal))
         return bad_length(fault);
-    if (seal.ticket >= KVR_TICKETS || (seal.op.op == KVR_DROP && seal.value_crc != 0))
+    if (seal.ticket >= KVR_TICKETS || (seal.op.op != KVR_SEAL && seal.value_crc != 0))
         return bad_field(fault);
     op->partition = request->hdr.partition;
     return PARSE_OK;
@@ -296,8 +310,11 @@ static enum parse_verdict check_op(const struct parse_env *env, const struct req
         return check_load(op, fault);
     case KVR_SAVE:
         return check_save(op, fault);
+    case KVR_LOOK:
+        return check_look(op, fault);
     case KVR_SEAL:
     case KVR_DROP:
+    case KVR_RELEASE:
         return check_seal(request, op, fault);
     default: /* PING, STAT: nothing variable */
         return size == shapes[op->opcode].fixed ? PARSE_OK : bad_length(fault);

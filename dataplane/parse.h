@@ -62,12 +62,13 @@ struct match_keys {
 
 #define OPS_MUTATE                                                                                 \
     (1u << KVR_PUT | 1u << KVR_RESERVE | 1u << KVR_DEL | 1u << KVR_TOUCH | 1u << KVR_HINT |        \
-     1u << KVR_PLACE | 1u << KVR_SEAL | 1u << KVR_STORE | 1u << KVR_LOAD | 1u << KVR_SAVE)
+     1u << KVR_PLACE | 1u << KVR_SEAL | 1u << KVR_STORE | 1u << KVR_LOAD | 1u << KVR_SAVE |        \
+     1u << KVR_LOOK | 1u << KVR_RELEASE)
 #define OPS_UPLOADS (1u << KVR_WRITE | 1u << KVR_COMMIT | 1u << KVR_ABORT)
 /* For clients on this host only, and for all others only. */
 #define OPS_LOCAL                                                                                  \
     (1u << KVR_PLACE | 1u << KVR_SEAL | 1u << KVR_DROP | 1u << KVR_STORE | 1u << KVR_LOAD |        \
-     1u << KVR_SAVE)
+     1u << KVR_SAVE | 1u << KVR_LOOK | 1u << KVR_RELEASE)
 #define OPS_REMOTE (1u << KVR_RESERVE | OPS_UPLOADS)
 
 static inline bool op_mutates(unsigned opcode)

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/local/local.h"
 #include "gpu/pool.h"
+
+#define CORE_PINS 4096u /* of the core's own jobs: no client takes them away */
 
 /* ---- A core's partitions, as its pool sees them ---- */
 
@@ -110,6 +113,9 @@ static int create_all(const struct settings *settings, struct gpu_fleet *fleet, 
     struct pool_options options = {.fleet = fleet,
                                    .policy = policy_find(settings->policy),
                                    .promote_hits = (uint32_t)settings->gpu_pool_promote_hits,
+                                   .nr_holders = 1 + LOCAL_CLIENTS_MAX,
+                                   .pins_max = CORE_PINS + LOCAL_CLIENTS_MAX * LOCAL_LOOKS_MAX,
+                                   .holder_pins_max = CORE_PINS,
                                    .pin = pin,
                                    .unpin = unpin};
     int rc = devices_of(settings, fleet, &options.devices, fault);
@@ -155,6 +161,16 @@ void pools_stop(struct core **cores, unsigned nr_cores)
         pool_destroy(core->pool);
         core->pool = NULL;
     }
+}
+
+int pools_export(struct core **cores, unsigned nr_cores, unsigned core, unsigned device,
+                 struct gpu_handle *handle, uint32_t *lost)
+{
+    if (core >= nr_cores)
+        return -EINVAL;
+    if (!cores[core]->pool)
+        return -ENODEV;
+    return pool_export(cores[core]->pool, device, handle, lost);
 }
 
 /* ---- What is told ---- */

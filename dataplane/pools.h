@@ -15,5 +15,10 @@
 void pools_quiet(struct core **cores, unsigned nr_cores);
 /* No job names them any more. */
 void pools_stop(struct core **cores, unsigned nr_cores);
+/* The memory of a core's pool on a device, for a client that may write the arena; *lost: see
+ * gpu/pool.h. The descriptor is the caller's. Main thread, while the cores run too. -ENODEV: no
+ * such pool; -EINVAL: no such core; else as pool_export. */
+[[nodiscard]] int pools_export(struct core **cores, unsigned nr_cores, unsigned core,
+                               unsigned device, struct gpu_handle *handle, uint32_t *lost);
 /* Adds up their figures where others look: superblock.gpus. Any thread but cores'. */
 void pools_tell(struct core **cores, unsigned nr_cores, struct arena *arena);

@@ -18,12 +18,15 @@
  *                          "ok" / "error TEXT"   answer to a command, in their order
  *                          "client-gone ID WHY"  it has let go of all that the client had; any time
  *                          "region-gone CLIENT REGION"  no byte of it is touched any more
+ *                          "pool CLIENT DEVICE CORE KIND SIZE LOST HEX" + its descriptor, if any
+ *                                     before the "ok" of a pool-export
  *   kvraild -> dataplane   "stop"         drain and exit 0
  *                          "set KEY VALUE"
  *                          "client-add ID PID UID WRITE PINNED_MAX" + its segment, its pidfd
  *                          "client-drop ID"
  *                          "region-add CLIENT REGION KIND SIZE HEX" + its descriptor, if any
  *                          "region-drop CLIENT REGION"   region-gone follows
+ *                          "pool-export CLIENT DEVICE CORE"   LOST as in gpu/pool.h
  * KIND is of enum gpu_handle_kind, HEX the handle's bytes, or "-".
  *
  * End of file on ctl-fd does not stop the dataplane. It then waits on adopt-fd, a bound Unix stream

@@ -10,6 +10,9 @@
  *   then, as often as it likes, another when it has the answer to the one before:
  *   client   struct attach_region     + a descriptor, where the kind has one
  *   kvraild  struct attach_region_done
+ * or of
+ *   client   struct attach_pool
+ *   kvraild  struct attach_pool_done  + a descriptor, where the kind has one
  */
 #pragma once
 
@@ -58,7 +61,7 @@ struct attach_done {
     char text[ATTACH_TEXT_MAX];
 };
 
-enum attach_region_op { ATTACH_REGION_ADD = 1, ATTACH_REGION_DROP };
+enum attach_region_op { ATTACH_REGION_ADD = 1, ATTACH_REGION_DROP, ATTACH_POOL };
 
 /* Memory of the client that blocks are loaded into and stored from, under a number of its choice.
  */
@@ -81,6 +84,29 @@ struct attach_region_done {
     char text[ATTACH_TEXT_MAX];
 };
 
+/* Asks for the memory of the pool that a core has on a device: for clients that may write. As long
+ * as attach_region, and told from it by op. */
+struct attach_pool {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t op; /* ATTACH_POOL */
+    uint32_t device, core;
+    uint8_t zero[72];
+};
+
+struct attach_pool_done {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t status; /* 0, or an errno with text: ENODEV, EACCES, EAGAIN (no dataplane now) .. */
+    uint32_t op, device, core;
+    uint32_t kind; /* enum kvr_region_kind */
+    uint64_t size; /* bytes */
+    uint32_t lost; /* what LOOK says the same of lies in this memory */
+    uint32_t zero;
+    uint8_t bytes[ATTACH_HANDLE_MAX];
+    char text[72]; /* one line, ends with a zero */
+};
+
 #define CLIENT_ID_MAX ((1u << 24) - 1)
 
 _Static_assert(sizeof(struct attach_hello) == 56, "attach_hello");
@@ -89,3 +115,5 @@ _Static_assert(sizeof(struct attach_segment) == 16, "attach_segment");
 _Static_assert(sizeof(struct attach_done) == 184, "attach_done");
 _Static_assert(sizeof(struct attach_region) == 96, "attach_region");
 _Static_assert(sizeof(struct attach_region_done) == 184, "attach_region_done");
+_Static_assert(sizeof(struct attach_pool) == 96, "attach_pool");
+_Static_assert(sizeof(struct attach_pool_done) == 184, "attach_pool_done");

@@ -100,6 +100,14 @@ struct move {
     uint64_t pin;
 };
 
+/* A copy in the core's pool that the client reads. */
+struct look {
+    uint64_t pin; /* 0: none under this ticket */
+    struct kvr_look_rep rep;
+    uint32_t seq; /* of the LOOK */
+    uint8_t idx;
+};
+
 /* A partition's rings as its owner sees them. The indexes are its own: the shared ones are written
  * for the client, and read again only by the next run. */
 struct ring {
@@ -107,6 +115,7 @@ struct ring {
     uint32_t request_head, completion_tail, access_head;
     uint64_t session; /* that may write; 0 = none yet */
     struct place places[KVR_TICKETS];
+    struct look looks[KVR_TICKETS];
 };
 
 struct side;
@@ -122,7 +131,7 @@ struct side {
     struct client *client;
     uint32_t free; /* atomic, bit per buffer: the core takes, whoever releases gives */
     unsigned turn; /* where the next look at the rings begins */
-    unsigned nr_stores, nr_moves;
+    unsigned nr_stores, nr_moves, nr_looks;
     unsigned nr_waiting;
     struct request *waiting, **waiting_tail;
     struct session_table *sessions;
@@ -228,6 +237,10 @@ void accesses_drain(struct port *port, struct side *side);
 void places_drop(struct core *core, struct side *side);
 /* Takes up what is reserved in the core's partitions since an earlier run. */
 void places_rebuild(struct port *port);
+
+/* look.c */
+/* Lets go of all that the client looks at at this core. */
+void looks_drop(struct core *core, struct side *side);
 
 /* moves.c */
 /* Takes back the jobs that ended. */

@@ -12,6 +12,7 @@
 #include "shm/reclaim.h"
 
 #define LOCAL_CLIENTS_MAX 64u
+#define LOCAL_LOOKS_MAX 64u /* copies in a core's pool that a client may hold at once */
 
 struct core;
 struct local;

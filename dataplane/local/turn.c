@@ -125,6 +125,7 @@ static void end_side(struct core *core, struct side *side)
         side->ending = true;
         release_waiting(core, side);
         places_drop(core, side);
+        looks_drop(core, side);
     }
     if (side->nr_stores > 0)
         stores_poll(core, side);

@@ -63,13 +63,15 @@ enum kvr_priority {
     X(DROP, 16)                                                                                    \
     X(STORE, 17)                                                                                   \
     X(LOAD, 18)                                                                                    \
-    X(SAVE, 19)
+    X(SAVE, 19)                                                                                    \
+    X(LOOK, 20)                                                                                    \
+    X(RELEASE, 21)
 
 enum kvr_opcode {
 #define KVR_OP_ENUM(name, number) KVR_##name = (number),
     KVR_OP_LIST(KVR_OP_ENUM)
 #undef KVR_OP_ENUM
-        KVR_OPCODES = 20
+        KVR_OPCODES = 22
 };
 
 /* The server never answers an unproven address (no valid cookie) with more bytes than it sent. */
@@ -280,8 +282,9 @@ struct kvr_stat_rep { /* the request is a bare kvr_op */
     uint64_t rx_datagrams, rx_bytes, tx_datagrams, tx_bytes, dropped;
 };
 
-/* PLACE, SEAL, DROP, STORE, LOAD and SAVE are for clients on the server's own host, over the rings
- * of shared memory; from the network they are BAD_OP. All but DROP change something under a seq.
+/* PLACE, SEAL, DROP, STORE, LOAD, SAVE, LOOK and RELEASE are for clients on the server's own host,
+ * over the rings of shared memory; from the network they are BAD_OP. All but DROP change something
+ * under a seq.
  *
  * PLACE takes memory for a value that the client writes where it will lie. It names a ticket of its
  * own choice, below KVR_TICKETS, for as long as it writes; an older reservation under the ticket is
@@ -304,9 +307,10 @@ struct kvr_place_rep {
     uint64_t place; /* of the value: bytes from the start of the data segment */
 };
 
-struct kvr_seal_req { /* SEAL, DROP (crc 0); the reply of SEAL is kvr_put_rep, of DROP the head */
+/* SEAL, DROP, RELEASE (both crc 0); the reply of SEAL is kvr_put_rep, of the others the head. */
+struct kvr_seal_req {
     struct kvr_op op;
-    uint64_t ref;
+    uint64_t ref; /* RELEASE: the pin */
     uint32_t ticket;
     uint32_t value_crc; /* CRC32C of what was written */
 };
@@ -368,6 +372,30 @@ struct kvr_save_req { /* the reply is kvr_put_rep */
     uint32_t zero;
     struct kvr_hint hint;
     /* key */
+};
+
+/* LOOK finds the copy of a block in the pool of a device and pins it, for a client that has
+ * imported the pool's memory; RELEASE lets go. A look names a ticket of its own choice, below
+ * KVR_TICKETS (not those of PLACE); an older one under the ticket is let go of. */
+struct kvr_look_req {
+    struct kvr_op op;
+    uint32_t ticket;
+    uint16_t device;
+    uint16_t zero;
+    uint64_t ref; /* 0, or the block must still be this one, else STALE */
+    /* key */
+};
+
+struct kvr_look_rep {
+    struct kvr_op op;
+    uint64_t ref;    /* of the block */
+    uint64_t pin;    /* what RELEASE names */
+    uint64_t offset; /* of the copy in the pool that core has on device */
+    uint32_t value_len, value_crc;
+    uint32_t lost; /* what was exported before this was reached names other memory */
+    uint16_t core, device;
+    uint16_t layout; /* as it was stored: what the bytes are */
+    uint8_t zero[6];
 };
 
 #ifdef __cplusplus
@@ -538,6 +566,20 @@ KVR_AT(kvr_save_req, region, 68);
 KVR_AT(kvr_save_req, layout, 70);
 KVR_AT(kvr_save_req, ttl_ms, 72);
 KVR_AT(kvr_save_req, hint, 80);
+KVR_ASSERT(sizeof(struct kvr_look_req) == 24);
+KVR_AT(kvr_look_req, ticket, 8);
+KVR_AT(kvr_look_req, device, 12);
+KVR_AT(kvr_look_req, ref, 16);
+KVR_ASSERT(sizeof(struct kvr_look_rep) == 56);
+KVR_AT(kvr_look_rep, ref, 8);
+KVR_AT(kvr_look_rep, pin, 16);
+KVR_AT(kvr_look_rep, offset, 24);
+KVR_AT(kvr_look_rep, value_len, 32);
+KVR_AT(kvr_look_rep, value_crc, 36);
+KVR_AT(kvr_look_rep, lost, 40);
+KVR_AT(kvr_look_rep, core, 44);
+KVR_AT(kvr_look_rep, device, 46);
+KVR_AT(kvr_look_rep, layout, 48);
 #undef KVR_AT
 
 #ifdef __cplusplus

@@ -93,6 +93,50 @@ KVR_API enum kvr_status kvr_store(struct kvr_client *client, struct kvr_transfer
 KVR_API enum kvr_status kvr_submit_load(struct kvr_client *client, struct kvr_transfer *transfer);
 KVR_API enum kvr_status kvr_submit_store(struct kvr_client *client, struct kvr_transfer *transfer);
 
+/* ---- Copies on the server's devices, read where they lie -------------------------------------
+ * Blocks that are loaded often have a copy in the memory of a device of the server (`gpu_pool`), as
+ * they were stored. A client on the same host that may write the cache can have that memory, and
+ * read copies there by itself. All of it on the thread that owns the handle. */
+
+/* Memory that the server exports, as it is to be imported by the caller's own means: mmap of fd,
+ * cuMemImportFromShareableHandle, or cuIpcOpenMemHandle. Not to be written to. It stays readable
+ * for who has imported it, whatever becomes of the server. */
+struct kvr_gpu_memory {
+    uint64_t number; /* of this handle's memories: another one is other memory */
+    enum kvr_region_kind kind;
+    int fd;                        /* _MEMFD, _CUDA_FD: the library's; -1: none */
+    uint64_t size;                 /* bytes */
+    uint8_t bytes[KVR_HANDLE_MAX]; /* _CUDA_IPC */
+};
+
+/* A copy of a stored value. */
+struct kvr_gpu_place {
+    const struct kvr_gpu_memory *memory; /* the library's, there until the place is released */
+    uint64_t offset;                     /* in it */
+    uint64_t ref;                        /* of the block */
+    uint32_t len;
+    uint32_t crc;    /* CRC32C of the value, as its writer gave it; nobody has compared it */
+    uint16_t layout; /* as it was stored */
+    uint16_t device;
+    uint16_t partition, ticket; /* the library's, */
+    uint64_t pin;               /* this too */
+};
+
+/* Finds the copy of key's block on a device and holds it: its bytes stay as they are until
+ * kvr_gpu_release, whatever becomes of the key. Import memory once for each number. Waits for the
+ * server, at most twice the default timeout. KVR_MISS: not stored, or there is no copy on that
+ * device (now; each call counts as a hit, and hits make copies); KVR_NO_DEVICE: no such device, or
+ * the server has no pool there; KVR_LIMIT: too many are held; KVR_NOT_LOCAL, KVR_DENIED: the handle
+ * is not on the server's host, may not write; KVR_INVALID, KVR_TIMEOUT, KVR_UNREACHABLE,
+ * KVR_NO_MEMORY. Only on KVR_OK is there something to release. */
+KVR_API enum kvr_status kvr_gpu_look(struct kvr_client *client, const struct kvr_key *key,
+                                     uint32_t device, struct kvr_gpu_place *place);
+/* When the last read has ended, on the device too. Clears place, however it ends. KVR_OK: what was
+ * read since kvr_gpu_look was the value. KVR_INVALID: this handle holds no such place. All else
+ * (KVR_INTERNAL: the device failed, or the server was replaced; KVR_TIMEOUT): what was read may be
+ * anything. */
+KVR_API enum kvr_status kvr_gpu_release(struct kvr_client *client, struct kvr_gpu_place *place);
+
 #ifdef __cplusplus
 }
 #endif

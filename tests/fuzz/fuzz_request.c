@@ -162,7 +162,12 @@ static void add_built(struct message *m, struct input *input, unsigned opcode, u
         break;
     case KVR_SEAL:
     case KVR_DROP:
+    case KVR_RELEASE:
         message_end_place(m, opcode, 1ull << 32 | take(input), take(input) & 127u, take(input));
+        break;
+    case KVR_LOOK:
+        key = take_key(input);
+        message_look(m, key, take(input) & 127u, take(input), take(input));
         break;
     case KVR_LOAD:
         key = take_key(input);

@@ -14,6 +14,7 @@
 
 #include "base/crc32c.h"
 #include "base/log.h"
+#include "gpu/pool.h"
 #include "guest.h"
 #include "shm/words.h"
 
@@ -39,6 +40,7 @@ static struct rig rig;
 static struct guest hostile, honest;
 static struct message last;
 static uint64_t refs[8]; /* of places, as they were answered */
+static uint64_t pins[8]; /* of looks */
 static unsigned nr_inputs, nr_tries, nr_missed;
 static uint8_t pattern[8192];
 static int region_fd;
@@ -144,7 +146,7 @@ static void add_op(struct message *m, struct input *input)
     unsigned flags = take(input) & 1;
     uint32_t n;
 
-    switch (take(input) % 12) {
+    switch (take(input) % 14) {
     case 0:
         message_place(m, key, take4(input) % 300000u, take(input) % 65u, flags);
         break;
@@ -179,6 +181,13 @@ static void add_op(struct message *m, struct input *input)
         break;
     case 10:
         bend(message_save(m, key, take(input) % 4, take_until(input), flags), input);
+        break;
+    case 11:
+        message_look(m, key, take(input) % 65u, take(input) % 3u,
+                     flags ? refs[take(input) % 8] : 0);
+        break;
+    case 12:
+        message_end_place(m, KVR_RELEASE, pins[take(input) % 8], take(input) % 65u, 0);
         break;
     default:
         message_get(m, key, NULL, 0);
@@ -242,7 +251,7 @@ static void move_index(struct input *input)
     }
 }
 
-/* Keeps the references of places, by any shape of answer. */
+/* Keeps the references of places and pins of looks, by any shape of answer. */
 static void take_answers(void)
 {
     for (unsigned partition = 0; partition < 2; partition++) {
@@ -250,10 +259,14 @@ static void take_answers(void)
 
         for (unsigned i = 0; i < SEGMENT_CELLS; i++) {
             struct kvr_place_rep rep;
+            struct kvr_look_rep look;
 
             memcpy(&rep, rings.completions[i].bytes + sizeof(struct kvr_hdr), sizeof(rep));
             if (rep.op.op == KVR_PLACE && rep.op.status == KVR_OK)
                 refs[i % 8] = rep.ref;
+            memcpy(&look, rings.completions[i].bytes + sizeof(struct kvr_hdr), sizeof(look));
+            if (look.op.op == KVR_LOOK && look.op.status == KVR_OK)
+                pins[i % 8] = look.pin;
         }
         shared_store(&rings.group->completion_head, shared_load(&rings.group->completion_tail));
     }
@@ -331,6 +344,14 @@ static void live_honestly(void)
     }
 }
 
+static uint64_t pool_pins(const struct core *core)
+{
+    struct pool_stats stats;
+
+    CHECK(pool_stats(core->pool, 0, &stats) == 0);
+    return stats.pins;
+}
+
 /* Nothing of the hostile client stays when it has left. */
 static void look_through(void)
 {
@@ -340,9 +361,13 @@ static void look_through(void)
     for (unsigned p = 0; p < rig.nr_partitions; p++)
         reserved += counter_read(&arena_part(&rig.arena, p)->reserved);
     CHECK(reserved == 0);
+    for (unsigned i = 0; i < rig.nr_cores; i++)
+        CHECK(pool_pins(rig.cores[i]) == 0);
     if (nr_inputs % AUDIT_EVERY == 0)
         for (unsigned p = 0; p < rig.nr_partitions; p++)
             CHECK(partition_audit(rig.cores[p % rig.nr_cores]->partitions[p]) == 0);
+    for (unsigned i = 0; i < rig.nr_cores && nr_inputs % AUDIT_EVERY == 0; i++)
+        CHECK(pool_audit(rig.cores[i]->pool) == 0);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -356,6 +381,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     rig_defaults(&options);
     options.nr_cores = 2;
     options.local = options.gpu = true;
+    options.pool_bytes = 4u << 20;
+    options.pool_blocks = "4096,131072";
+    options.pool_hits = 1;
     region_fd = memfd_create("region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     CHECK(region_fd >= 0 && ftruncate(region_fd, REGION_SIZE) == 0 &&
           fcntl(region_fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);

@@ -222,6 +222,19 @@ static void del(struct turn *turn, const struct kvr_op *op)
                          op->key_len, req->ref, near_ms(turn->near)));
 }
 
+static void look(struct turn *turn, const struct kvr_op *op)
+{
+    struct kvr_look_rep *rep;
+
+    if (turn->near->look.pin == 0) {
+        refuse(turn, op, KVR_MISS);
+        return;
+    }
+    rep = say(turn, op, KVR_OK, sizeof(*rep));
+    turn->near->look.op = rep->op;
+    *rep = turn->near->look;
+}
+
 static void answer_op(struct turn *turn, const struct kvr_op *op)
 {
     cr_assert_lt(op->op, KVR_OPCODES);
@@ -255,6 +268,12 @@ static void answer_op(struct turn *turn, const struct kvr_op *op)
         break;
     case KVR_STORE:
         store_staged(turn, op);
+        break;
+    case KVR_LOOK:
+        look(turn, op);
+        break;
+    case KVR_RELEASE:
+        refuse(turn, op, turn->near->released);
         break;
     default:
         refuse(turn, op, KVR_OK);

@@ -49,6 +49,8 @@ struct near_server {
                   unsigned *nr_fds);
     bool forgets;               /* a new owner keeps no reservations */
     bool silent;                /* rings are not answered */
+    struct kvr_look_rep look;   /* answer to each LOOK; pin 0: MISS */
+    enum kvr_status released;   /* answer to each RELEASE */
     unsigned lose[KVR_OPCODES]; /* answers of this op that are lost from now on */
 };
 

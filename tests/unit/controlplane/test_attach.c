@@ -8,12 +8,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "daemon.h"
 #include "kvrail/region.h"
+#include "shm/passing.h"
 
 TestSuite(attach, .init = daemon_setup, .fini = daemon_teardown, .timeout = 60);
 
@@ -380,6 +382,84 @@ Test(attach, nonsense_about_regions_ends_a_client)
     pid = start("ready", NULL);
     json_decref(wait_state("ok"));
     guest_attach(&guest, ATTACH_READ);
+    cr_assert_eq(send(guest.conn, &wish, sizeof(wish), 0), (ssize_t)sizeof(wish));
+    cr_assert(guest_hung_up(&guest));
+    json_decref(wait_clients(0));
+}
+
+/* Asks for a pool's memory, and waits for the answer. *fd: what came beside it, or -1. */
+static struct attach_pool_done pool(struct guest *asks, uint32_t device, uint32_t core, int *fd)
+{
+    struct attach_pool wish = {.magic = ATTACH_MAGIC,
+                               .version = ATTACH_VERSION,
+                               .op = ATTACH_POOL,
+                               .device = device,
+                               .core = core};
+    struct pollfd pollfd = {.fd = asks->conn, .events = POLLIN};
+    struct attach_pool_done done = {0};
+    struct passed came;
+
+    cr_assert_eq(send(asks->conn, &wish, sizeof(wish), 0), (ssize_t)sizeof(wish));
+    cr_assert_eq(poll(&pollfd, 1, 10000), 1);
+    cr_assert_eq(passing_receive(asks->conn, &done, sizeof(done), &came), (ssize_t)sizeof(done));
+    cr_assert_leq(came.nr, 1);
+    *fd = came.nr ? came.fds[0] : -1;
+    cr_assert_eq(done.magic, ATTACH_MAGIC);
+    cr_assert_eq(done.op, ATTACH_POOL);
+    cr_assert_eq(done.device, device);
+    cr_assert_eq(done.core, core);
+    cr_assert(done.status == 0 || done.text[0]);
+    return done;
+}
+
+Test(attach, who_may_write_is_handed_the_memory_of_a_pool)
+{
+    struct attach_pool_done done;
+    struct stat st;
+    int fd;
+
+    write_file("");
+    pid = start("ready", NULL);
+    json_decref(wait_state("ok"));
+    guest_attach(&guest, ATTACH_WRITE);
+    for (unsigned i = 0; i < 3; i++) {
+        done = pool(&guest, 0, 0, &fd);
+        cr_assert_eq(done.status, 0);
+        cr_assert_eq(done.kind, KVR_REGION_MEMFD);
+        cr_assert_eq(done.size, 4096);
+        cr_assert_eq(done.lost, 7);
+        cr_assert_eq(fstat(fd, &st), 0);
+        cr_assert_eq(st.st_size, 4096);
+        close(fd);
+        done = pool(&guest, 1, i, &fd);
+        cr_assert_eq(done.status, ENODEV);
+        cr_assert_eq(fd, -1);
+    }
+}
+
+Test(attach, who_only_reads_is_not)
+{
+    struct attach_pool_done done;
+    int fd;
+
+    write_file("");
+    pid = start("ready", NULL);
+    json_decref(wait_state("ok"));
+    guest_attach(&guest, ATTACH_READ);
+    done = pool(&guest, 0, 0, &fd);
+    cr_assert_eq(done.status, EACCES);
+    cr_assert_eq(fd, -1);
+}
+
+Test(attach, nonsense_about_pools_ends_a_client)
+{
+    struct attach_pool wish = {
+        .magic = ATTACH_MAGIC, .version = ATTACH_VERSION, .op = ATTACH_POOL, .zero = {[71] = 1}};
+
+    write_file("");
+    pid = start("ready", NULL);
+    json_decref(wait_state("ok"));
+    guest_attach(&guest, ATTACH_WRITE);
     cr_assert_eq(send(guest.conn, &wish, sizeof(wish), 0), (ssize_t)sizeof(wish));
     cr_assert(guest_hung_up(&guest));
     json_decref(wait_clients(0));

@@ -80,6 +80,7 @@ static void add(struct message *m, unsigned opcode)
         break;
     case KVR_SEAL:
     case KVR_DROP:
+    case KVR_RELEASE:
         message_end_place(m, opcode, 1ull << 32, 1, 0);
         break;
     case KVR_STORE:
@@ -87,6 +88,9 @@ static void add(struct message *m, unsigned opcode)
         break;
     case KVR_LOAD:
         message_load(m, "stored", 0, 0, UINT64_MAX);
+        break;
+    case KVR_LOOK:
+        message_look(m, "stored", 1, 0, 0);
         break;
     case KVR_SAVE:
         message_save(m, "x", 0, UINT64_MAX, 0);

@@ -238,6 +238,17 @@ Test(control, a_region_that_makes_no_sense_is_no_command_and_its_descriptor_is_c
     cr_assert_eq(control_wait(1000, -1, &command), CONTROL_TICK, "no descriptor");
 }
 
+Test(control, a_pool_is_asked_for_by_client_device_and_core)
+{
+    tell("pool-export 7 3 12\n");
+    cr_assert_eq(control_wait(1000, -1, &command), CONTROL_POOL_EXPORT);
+    cr_assert_eq(command.client.id, 7);
+    cr_assert_eq(command.device, 3);
+    cr_assert_eq(command.core, 12);
+    tell("pool-export 7 3\n");
+    cr_assert_eq(control_wait(1000, -1, &command), CONTROL_TICK);
+}
+
 Test(control, another_descriptor_wakes_it)
 {
     int pipes[2];

@@ -114,7 +114,7 @@ Test(dispatch, refuses_from_the_network_what_only_clients_on_this_host_may_do)
 {
     struct message m;
 
-    for (unsigned opcode = KVR_PLACE; opcode <= KVR_SAVE; opcode++) {
+    for (unsigned opcode = KVR_PLACE; opcode < KVR_OPCODES; opcode++) {
         rig_begin_write(&rig, &m, "key");
         if (opcode == KVR_PLACE)
             message_place(&m, "key", 10, 1, 0);
@@ -122,13 +122,15 @@ Test(dispatch, refuses_from_the_network_what_only_clients_on_this_host_may_do)
             message_store(&m, "key", 0, 10, 0, 0);
         else if (opcode == KVR_LOAD)
             message_load(&m, "key", 0, 0, UINT64_MAX);
+        else if (opcode == KVR_LOOK)
+            message_look(&m, "key", 1, 0, 0);
         else if (opcode == KVR_SAVE)
             message_save(&m, "key", 0, UINT64_MAX, 0);
         else
             message_end_place(&m, opcode, 1, 1, 0);
         cr_assert_eq(rig_status(&rig, &m, NULL, NULL), REFUSED(KVR_BAD_OP), "op %u", opcode);
     }
-    cr_assert_eq(counter_read(&stats()->drops[DROP_bad_op]), 6);
+    cr_assert_eq(counter_read(&stats()->drops[DROP_bad_op]), 8);
 }
 
 Test(dispatch, ping_echoes_its_token_and_tells_the_time)
