@@ -59,15 +59,35 @@ static void measure(struct link *link)
         client->mtu_payload = payload;
 }
 
-static int open_socket(struct link *link)
+static int connect_socket(const struct link *link)
 {
-    struct kvr_client *client = link->client;
+    const struct kvr_client *client = link->client;
     struct sockaddr_storage address = client->address;
     uint16_t port = htons((uint16_t)(client->port + link->partition));
-    bool ipv6 = address.ss_family == AF_INET6;
+
+    if (address.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)&address)->sin6_port = port;
+    else
+        ((struct sockaddr_in *)&address)->sin_port = port;
+    return connect(link->fd, (struct sockaddr *)&address, client->address_len) == 0 ? 0 : -errno;
+}
+
+/* The kernel refused a datagram for its size. The path may have become narrower; or the device is
+ * gone, another in its place, and the socket's route still that of before, which leads nowhere and
+ * has an MTU of 68 (Linux 6.18, now and then): it is looked up again, the port stays. */
+static void follow_path(struct link *link)
+{
+    (void)connect_socket(link);
+    measure(link); /* session_follow sees the difference */
+}
+
+static int open_socket(struct link *link)
+{
+    int family = link->client->address.ss_family;
+    bool ipv6 = family == AF_INET6;
     int discover = ipv6 ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
 
-    link->fd = socket(address.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    link->fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (link->fd < 0)
         return -errno;
     enlarge(link->fd, SO_RCVBUFFORCE, SO_RCVBUF);
@@ -75,13 +95,7 @@ static int open_socket(struct link *link)
     ask_for_notes(link->fd);
     (void)setsockopt(link->fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
                      ipv6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &discover, sizeof(discover));
-    if (ipv6)
-        ((struct sockaddr_in6 *)&address)->sin6_port = port;
-    else
-        ((struct sockaddr_in *)&address)->sin_port = port;
-    if (connect(link->fd, (struct sockaddr *)&address, client->address_len) != 0)
-        return -errno;
-    return 0;
+    return connect_socket(link);
 }
 
 static int udp_open(struct link *link)
@@ -218,9 +232,10 @@ static uint32_t transmit_from(struct link *link, uint32_t from)
             link->gso_off = true;
             return from;
         }
+        follow_path(link); /* IPv6 says so of such a route */
         return batch.first[1];
     case EMSGSIZE:
-        measure(link); /* session_follow sees the difference */
+        follow_path(link);
         link->gso_off |= batch.first[1] > from + 1;
         return batch.first[1];
     case EAGAIN:
@@ -240,7 +255,8 @@ static void transmit(struct link *link)
 
 static void send_one(struct link *link, const uint8_t *bytes, uint32_t len)
 {
-    /* Twice: the first may only fetch the ICMP error of an earlier one. */
+    /* Twice: the first may only fetch the ICMP error of an earlier one, or tell of a stale route.
+     */
     for (int i = 0; i < 2; i++) {
         if (send(link->fd, bytes, len, 0) == (ssize_t)len) {
             link->client->stats.tx_datagrams++;
@@ -249,6 +265,8 @@ static void send_one(struct link *link, const uint8_t *bytes, uint32_t len)
         }
         if (errno == EAGAIN)
             return;
+        if (errno == EMSGSIZE || errno == EINVAL)
+            follow_path(link);
     }
 }
 
