@@ -62,7 +62,15 @@ static void oldest(const struct kvraild *kvraild, struct beat *found)
         *found = (struct beat){"the copy worker", "kvrail-copy", copy};
 }
 
-/* Another heartbeat is the oldest, or it is not old. */
+/* Between two looks. */
+static uint64_t look_ms(const struct kvraild *kvraild)
+{
+    uint64_t wait = options_number(&kvraild->options, OPT_stall_ms) / 4;
+
+    return wait > LOOK_MAX_MS ? LOOK_MAX_MS : wait < LOOK_MIN_MS ? LOOK_MIN_MS : wait;
+}
+
+/* Another heartbeat is the oldest. */
 static void begin_anew(struct stall *stall, const struct beat *beat)
 {
     if (stall->told && strcmp(stall->thread, beat->thread) == 0)
@@ -81,8 +89,8 @@ static void count_wait(struct kvraild *kvraild, const struct beat *beat, uint64_
 
     if (stall->beat_ns != beat->ns || strcmp(stall->thread, beat->thread) != 0)
         begin_anew(stall, beat);
-    if (now < beat->ns + LOOK_MIN_MS * NS_PER_MS)
-        return;
+    if (now < beat->ns + look_ms(kvraild) * NS_PER_MS)
+        return; /* it turns, and to find the thread costs something */
     if (!thread_time_read(kvraild->child.pid, beat->thread, &time) || time.state != 'R') {
         stall->sampled_ns = 0;
         return;
@@ -113,10 +121,7 @@ static void look(void *owner);
 
 static void look_later(struct kvraild *kvraild)
 {
-    uint64_t wait = options_number(&kvraild->options, OPT_stall_ms) / 4;
-
-    wait = wait > LOOK_MAX_MS ? LOOK_MAX_MS : wait < LOOK_MIN_MS ? LOOK_MIN_MS : wait;
-    loop_arm(&kvraild->loop, &kvraild->stall.timer, wait, look, kvraild);
+    loop_arm(&kvraild->loop, &kvraild->stall.timer, look_ms(kvraild), look, kvraild);
 }
 
 static void look(void *owner)
