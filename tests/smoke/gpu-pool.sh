@@ -4,9 +4,9 @@
 # served from there with every byte checked, and forgotten when they are overwritten. Then clients
 # and the dataplane are killed in the middle. What the settings cannot mean is refused.
 . "$(dirname "$0")/init.sh"
+. "$(dirname "$0")/blocks.sh"
 
 local_url=shm://$work/control.local.sock
-blocks() { "$SMOKE_PAGED_BLOCKS" "$@"; }
 pool() { kv --json gpu list | jq "[.gpus[].pool_$1] | add"; }
 pool_is() { [ "$(pool "$1")" -eq "$2" ]; }
 pool_above() { [ "$(pool "$1")" -gt "$2" ]; }
@@ -42,30 +42,12 @@ expect 0 kv del llama/11
 expect 0 blocks "$local_url" load 11
 
 # Clients die in the middle: no pin of theirs is left.
-for _ in 1 2 3 4 5; do
-    "$SMOKE_PAGED_BLOCKS" "$local_url" reload 60000 > /dev/null &
-    victim=$!
-    sleep 0.3
-    kill -KILL $victim
-    wait $victim 2> /dev/null || true
-done
-no_clients() { kv --json client list | jq -e '.clients | length == 0' > /dev/null; }
-wait_for 5 no_clients || fail "dead clients are still listed"
+kill_clients reload
 wait_for 5 pool_is pins 0 || fail "dead clients left pins"
 pool_above hits 36 || fail "they hit nothing there"
 
 # The dataplane dies in the middle: the next one's pool is empty, and fills.
-blocks "$local_url" reload 3000 > "$work/reload" &
-reload=$!
-for _ in 1 2 3; do
-    sleep 0.7
-    kill -KILL "$(dataplane_pid)"
-    wait_for 10 running_dataplane || fail "no dataplane after it was killed"
-done
-code=0
-wait $reload || code=$?
-cat "$work/reload"
-same "$code" 0 "loads while the dataplane dies"
+survive_dataplanes reload 3000
 expect 0 blocks "$local_url" reload 500
 wait_for 5 pool_above hits 0 || fail "nothing comes from the pool of the last dataplane"
 stop_server

@@ -4,9 +4,9 @@
 # server over shared memory, by the library over UDP, and one way in, the other out. Every byte is
 # checked. Then the dataplane, kvraild and the client are killed in the middle.
 . "$(dirname "$0")/init.sh"
+. "$(dirname "$0")/blocks.sh"
 
 local_url=shm://$work/control.local.sock
-blocks() { "$SMOKE_PAGED_BLOCKS" "$@"; }
 
 start_server cache_size=128MiB gpu=host
 expect 0 kv gpu list
@@ -38,28 +38,10 @@ expect 0 blocks "$url4" store 12
 expect 0 blocks "$local_url" load 12 layers
 
 # The dataplane dies in the middle: calls end in time, later ones work.
-blocks "$local_url" again 3000 > "$work/again" &
-again=$!
-for _ in 1 2 3; do
-    sleep 0.7
-    kill -KILL "$(dataplane_pid)"
-    wait_for 10 running_dataplane || fail "no dataplane after it was killed"
-done
-code=0
-wait $again || code=$?
-cat "$work/again"
-same "$code" 0 "transfers while the dataplane dies"
+survive_dataplanes again 3000
 
 # Clients die in the middle: nothing is left of them, and others do not notice.
-for _ in 1 2 3 4 5; do
-    "$SMOKE_PAGED_BLOCKS" "$local_url" again 60000 > /dev/null &
-    victim=$!
-    sleep 0.4
-    kill -KILL $victim
-    wait $victim 2> /dev/null || true
-done
-no_clients() { kv --json client list | jq -e '.clients | length == 0' > /dev/null; }
-wait_for 5 no_clients || fail "dead clients are still listed"
+kill_clients again
 expect 0 blocks "$local_url" store 12
 expect 0 blocks "$local_url" load 12
 stop_server

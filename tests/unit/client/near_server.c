@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "shm/passing.h"
 #include "shm/words.h"
+#include "tests/fixture/descriptors.h"
 
 #define PATIENCE_MS 1000
 
@@ -218,16 +219,7 @@ static bool say(int socket, const void *message, size_t len, const int *fds, uns
 /* *fd: what came along, or -1. Waits, but not for long. */
 static ssize_t hear(int socket, void *message, size_t len, int *fd)
 {
-    struct pollfd pollfd = {.fd = socket, .events = POLLIN};
-    struct passed came;
-    ssize_t n;
-
-    poll(&pollfd, 1, PATIENCE_MS);
-    n = passing_receive(socket, message, len, &came);
-    *fd = came.nr ? came.fds[0] : -1;
-    if (came.nr > 1)
-        passing_close(came.fds + 1, came.nr - 1);
-    return n;
+    return descriptors_hear(socket, message, len, PATIENCE_MS, fd);
 }
 
 /* As the real one does it: by /proc, so that reading is all that the descriptor allows. */

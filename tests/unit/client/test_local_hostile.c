@@ -2,7 +2,6 @@
 /* Whatever comes from the local socket: the client refuses it in words, in time, and leaks nothing.
  */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,19 +11,9 @@
 
 #include "base/clock.h"
 #include "near_server.h"
+#include "tests/fixture/descriptors.h"
 
 static struct near_server near;
-
-static unsigned open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 static void expect(enum kvr_status wanted,
                    bool (*twist)(struct near_server *near, struct attach_offer *offer, size_t *len,
@@ -40,13 +29,13 @@ static void expect(enum kvr_status wanted,
     near_start(&near);
     kvr_options_init(&options);
     options.connect_ms = wanted == KVR_UNREACHABLE ? 300 : 20000;
-    fds = open_fds();
+    fds = descriptors_open();
     status = kvr_open(near.url, &options, &client);
     cr_assert_eq(status, wanted, "%s", kvr_status_name(status));
     cr_assert_null(client);
-    for (unsigned i = 0; i < 100 && open_fds() != fds; i++)
+    for (unsigned i = 0; i < 100 && descriptors_open() != fds; i++)
         usleep(20000); /* the server's end of the socket */
-    cr_assert_eq(open_fds(), fds);
+    cr_assert_eq(descriptors_open(), fds);
     near_stop(&near);
 }
 

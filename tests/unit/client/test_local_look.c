@@ -2,7 +2,6 @@
 /* kvr_gpu_look and kvr_gpu_release, whatever the dataplane answers in the rings and kvraild on the
  * local socket: what makes no sense is refused and let go of, in time, and nothing leaks. */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "near_server.h"
 #include "shm/passing.h"
 #include "shm/words.h"
+#include "tests/fixture/descriptors.h"
 
 #define SIZE 65536u
 
@@ -60,17 +60,6 @@ static void *keep(void *)
     return NULL;
 }
 
-static unsigned open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static void setup(void)
 {
     struct kvr_options options;
@@ -87,7 +76,7 @@ static void setup(void)
     says = (struct attach_pool_done){.kind = KVR_REGION_MEMFD, .size = SIZE, .lost = 3};
     with_descriptor = true;
     cr_assert_eq(pthread_create(&keeper, NULL, keep, NULL), 0);
-    fds_before = open_fds();
+    fds_before = descriptors_open();
 }
 
 static void stop_answering(void)
@@ -119,7 +108,7 @@ static void refused_with(enum kvr_status wanted)
 
     cr_assert_eq(status, wanted, "%s", kvr_status_name(status));
     cr_assert_gt(near.nr_seen[KVR_RELEASE], before);
-    cr_assert_leq(open_fds(), fds_before + 1);
+    cr_assert_leq(descriptors_open(), fds_before + 1);
 }
 
 Test(local_look, memory_is_asked_for_once)
@@ -149,16 +138,16 @@ Test(local_look, memory_that_was_lost_is_asked_for_again_and_the_old_one_stays_w
 
     cr_assert_eq(look(), KVR_OK);
     first = place;
-    fds = open_fds();
+    fds = descriptors_open();
     near.look.pin++;
     near.look.lost = says.lost = 4;
     cr_assert_eq(look(), KVR_OK);
     cr_assert_neq(place.memory->number, first.memory->number);
     cr_assert_eq(first.memory->size, SIZE);
-    cr_assert_eq(open_fds(), fds + 1);
+    cr_assert_eq(descriptors_open(), fds + 1);
     near.released = KVR_INTERNAL;
     cr_assert_eq(kvr_gpu_release(client, &first), KVR_INTERNAL);
-    cr_assert_eq(open_fds(), fds);
+    cr_assert_eq(descriptors_open(), fds);
     near.released = KVR_OK;
     cr_assert_eq(kvr_gpu_release(client, &place), KVR_OK);
 }

@@ -13,6 +13,7 @@
 #include "dataplane/adopt.h"
 #include "dataplane/control.h"
 #include "dataplane/note.h"
+#include "tests/fixture/descriptors.h"
 
 static int peer;
 static struct control_command command;
@@ -131,19 +132,7 @@ Test(control, a_daemon_that_does_not_read_blocks_nothing)
 /* A line with copies of descriptors beside it. */
 static void tell_with(const char *text, const int *fds, unsigned nr)
 {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {0};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = CMSG_SPACE(nr * sizeof(int))};
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(nr * sizeof(int));
-    memcpy(CMSG_DATA(cmsg), fds, nr * sizeof(int));
-    cr_assert_eq(sendmsg(peer, &msg, 0), (ssize_t)strlen(text));
+    cr_assert_eq(descriptors_send(peer, text, fds, nr), (ssize_t)strlen(text));
 }
 
 static unsigned open_descriptors(void)

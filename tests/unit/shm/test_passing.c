@@ -2,7 +2,6 @@
 /* Messages with descriptors beside them, from those who mean it well and from those who do not.
  * After each test the process has as many descriptors open as before. */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -13,26 +12,16 @@
 #include <unistd.h>
 
 #include "shm/passing.h"
+#include "tests/fixture/descriptors.h"
 
 #define MANY 9u
 
 static int ends[2], given[MANY];
 static unsigned open_before;
 
-static unsigned count_open(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned nr = 0;
-
-    while (readdir(dir))
-        nr++;
-    closedir(dir);
-    return nr;
-}
-
 static void setup(void)
 {
-    open_before = count_open();
+    open_before = descriptors_open();
     cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     for (unsigned i = 0; i < MANY; i++)
         given[i] = open("/dev/zero", O_RDONLY | O_CLOEXEC);
@@ -42,25 +31,13 @@ static void teardown(void)
 {
     passing_close(given, MANY);
     passing_close(ends, 2);
-    cr_assert_eq(count_open(), open_before, "a descriptor was left open");
+    cr_assert_eq(descriptors_open(), open_before, "a descriptor was left open");
 }
 
 /* More than passing_send would. */
 static void send_many(const char *text, unsigned nr)
 {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(MANY * sizeof(int))] = {0};
-    struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = CMSG_SPACE(nr * sizeof(int))};
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(nr * sizeof(int));
-    memcpy(CMSG_DATA(cmsg), given, nr * sizeof(int));
-    cr_assert_eq(sendmsg(ends[0], &msg, 0), (ssize_t)strlen(text));
+    cr_assert_eq(descriptors_send(ends[0], text, given, nr), (ssize_t)strlen(text));
 }
 
 static bool same_file(int a, int b)
